@@ -1,0 +1,1 @@
+"""Model assertions over streams: severities, consistency, flags, alerts."""

@@ -1,0 +1,1 @@
+"""HTTP gateway, dashboard and labelling page."""

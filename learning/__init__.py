@@ -1,0 +1,1 @@
+"""From flags to a better model: selection, weak labels, retraining, gate."""

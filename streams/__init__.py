@@ -1,0 +1,1 @@
+"""Pipelines of typed stages that stream to each other through Kafka."""

@@ -1,0 +1,1 @@
+"""A real single-node Apache Kafka as a child process."""

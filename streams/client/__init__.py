@@ -1,0 +1,1 @@
+"""Ask a pipeline and watch its partial output."""

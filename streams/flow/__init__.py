@@ -1,0 +1,1 @@
+"""The programming model: stages, tracing, and the plan that the runtime carries out."""

@@ -1,0 +1,1 @@
+"""Kafka at the edge of the core: consumers, producers, slots, ingress, closer."""

@@ -1,0 +1,1 @@
+"""Model serving: engines, the worker service, lanes and prompt-aware routing."""

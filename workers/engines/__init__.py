@@ -1,0 +1,1 @@
+"""One process, one engine: llama.cpp, OpenAI-compatible servers, vLLM, a simulation."""

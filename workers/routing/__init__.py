@@ -1,0 +1,1 @@
+"""Which lane a prompt goes to, as pure policies."""
