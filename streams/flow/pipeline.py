@@ -120,7 +120,13 @@ class Pipeline:
     def stage(self, function: Callable[P, U], /) -> Stage[P, U, U]: ...
     @overload
     def stage(
-        self, *, retries: int = ..., on_error: OnErrorName = ..., timeout: float | None = ...
+        self,
+        function: None = None,
+        /,
+        *,
+        retries: int = ...,
+        on_error: OnErrorName = ...,
+        timeout: float | None = ...,
     ) -> _Declare: ...
     def stage(
         self,
