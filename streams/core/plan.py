@@ -32,7 +32,7 @@ class OnError(enum.StrEnum):
 
     FAIL = "fail"
     DROP = "drop"
-    PASS = "pass"  # hands a `Failed` to the stage
+    PASS = "pass"  # noqa: S105 — hands a `Failed` to the stage
 
 
 @dataclass(frozen=True, slots=True)
