@@ -54,9 +54,7 @@ def node_ancestry(stage: str, inputs: Sequence[Input]) -> Ancestry:
             if not is_above(other.ancestry, deepest.ancestry):
                 raise _unjoinable(stage, other, deepest)
         for stream in streams:
-            _check_stream(
-                stage, stream, deepest.ancestry, because=f"{deepest.parameter!r} is {_place(deepest)}"
-            )
+            _check_stream(stage, stream, deepest.ancestry, because=f"{deepest.parameter!r} is {_place(deepest)}")
         return deepest.ancestry
     first = streams[0]
     node = _node_of_stream(stage, first)
@@ -103,8 +101,7 @@ def _check_stream(stage: str, stream: Input, node: Ancestry, *, because: str) ->
         raise _not_below(stage, stream, node, because=because)
     raise RefusedFlowError(
         "flow.unjoinable",
-        f"cannot join {stream.parameter!r} ({_place(stream)}), because {because}: neither descends from the "
-        "other",
+        f"cannot join {stream.parameter!r} ({_place(stream)}), because {because}: neither descends from the other",
         stage=stage,
         parameter=stream.parameter,
         hint="Collect it in a stage of its own first, or derive both from the same fork",

@@ -35,8 +35,7 @@ class Handle:
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise RefusedFlowError(
             "flow.value",
-            f"the flow looks at the output of {self._origin.source!r}, which has no value while the flow is "
-            "traced",
+            f"the flow looks at the output of {self._origin.source!r}, which has no value while the flow is traced",
             hint="A flow only connects stages: put what depends on values (if, for, operators) into a stage",
         )
 

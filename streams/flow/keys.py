@@ -25,9 +25,7 @@ def key_depths(readers: Iterable[Reader]) -> Mapping[str, int]:
     depth: dict[str, int] = {}
     for reader in readers:
         joined = set(reader.sources).union(*(component.get(source, ()) for source in reader.sources))
-        shallowest = min(
-            reader.grouping_depth, *(depth.get(source, reader.grouping_depth) for source in joined)
-        )
+        shallowest = min(reader.grouping_depth, *(depth.get(source, reader.grouping_depth) for source in joined))
         for source in joined:
             component[source] = joined
             depth[source] = shallowest

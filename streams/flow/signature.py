@@ -161,9 +161,7 @@ def _parameter(parameter: inspect.Parameter, hints: Mapping[str, Any], stage: st
     return Parameter(name, mode, item, takes_failed, required=parameter.default is parameter.empty)
 
 
-def _output(
-    function: Callable[..., Any], annotation: Any, stage: str, is_model: bool
-) -> tuple[StageKind, Any]:
+def _output(function: Callable[..., Any], annotation: Any, stage: str, is_model: bool) -> tuple[StageKind, Any]:
     value, _ = without(annotation, Drop)
     if is_model:
         if not (isinstance(value, type) and issubclass(value, Prompt)):

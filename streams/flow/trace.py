@@ -148,8 +148,7 @@ class Trace:
             if origin.source == stage or stage in self._ancestors_of(origin.source):
                 raise RefusedFlowError(
                     "flow.loop",
-                    f"{parameter!r} ({ancestry_words(origin.ancestry)}) is, or was made from, the stage's "
-                    "own output",
+                    f"{parameter!r} ({ancestry_words(origin.ancestry)}) is, or was made from, the stage's own output",
                     stage=stage,
                     parameter=parameter,
                     hint="Write the loop inside one stage, or define a stage for each round",
@@ -227,8 +226,7 @@ def _check_item(stage: str, parameter: Parameter, origin: Origin) -> None:
     if origin.is_text and wanted not in (str, Chunk):
         raise RefusedFlowError(
             "flow.type",
-            f"parameter {parameter.name!r} is typed Stream[{type_name(wanted)}], but {origin.source!r} "
-            "gives a text",
+            f"parameter {parameter.name!r} is typed Stream[{type_name(wanted)}], but {origin.source!r} gives a text",
             stage=stage,
             parameter=parameter.name,
             hint="Type it Stream[str], or Stream[Chunk] for token ids and log-probabilities",
@@ -251,6 +249,4 @@ def _traced(call: _Call) -> Traced:
 
 def _reader(call: _Call, compares_at: int) -> Reader:
     plain = (i.depth for i in call.inputs if i.mode is InputMode.ITEM)
-    return Reader(
-        tuple(sorted({i.source for i in call.inputs})), min(len(call.ancestry), compares_at, *plain)
-    )
+    return Reader(tuple(sorted({i.source for i in call.inputs})), min(len(call.ancestry), compares_at, *plain))
