@@ -75,8 +75,8 @@ def to_svg(drawn: Drawing) -> str:
         if arrow.label:
             (x1, y1), (x2, y2) = way[-2:]
             labels.append(
-                f'<text class="label halo" text-anchor="middle" x="{(x1 + 2 * x2) / 3:.0f}" '
-                f'y="{(y1 + 2 * y2) / 3 + 4:.0f}">{arrow.label}</text>'
+                f'<text class="label halo" text-anchor="middle" x="{(x1 + x2) / 2:.0f}" '
+                f'y="{(y1 + y2) / 2 + 3:.0f}">{arrow.label}</text>'
             )
     for box in drawn.boxes:
         parts.append(_draw_box(box, placed.centre[box.name] + _MARGIN, box_top(box.name), sizes[box.name]))
