@@ -116,6 +116,7 @@ class EmbeddedKafka:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_SECONDS_MAX)
+                self._node.keep_class_archive()
         self.kill()
 
     def kill(self) -> None:
