@@ -11,6 +11,7 @@ import typer
 from streams.broker import BackgroundBroker, EmbeddedKafka, broker_down, broker_status, broker_up
 from streams.broker.background import DEFAULT_PORT
 from streams.cli.options import AsJson, print_json, progress
+from streams.errors import BrokerError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -68,9 +69,9 @@ def _show(broker: BackgroundBroker, as_json: bool) -> None:
 
 def _stay(kafka: EmbeddedKafka, as_json: bool) -> None:
     ended = threading.Event()
-    for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, lambda *_: ended.set())
     with kafka:
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(kind, lambda *_: ended.set())
         if as_json:
             print_json({"running": True, "bootstrap": kafka.bootstrap, "pid": kafka.pid})
         else:
@@ -78,3 +79,5 @@ def _stay(kafka: EmbeddedKafka, as_json: bool) -> None:
         # Waited for in turns: the broker may end by itself.
         while kafka.is_running and not ended.wait(0.5):
             pass
+        if not ended.is_set():
+            raise BrokerError(f"Kafka ended by itself: {kafka.last_error()}", code="broker.ended")

@@ -27,7 +27,7 @@ def kafka_container() -> Iterator[str]:
     fixed one, and testcontainers' own KafkaContainer, which knows only other images, is of no use.
     """
     if "TESTCONTAINERS_RYUK_DISABLED" not in os.environ:
-        # The reaper is a second image to pull, for containers that a killed test run leaves; the `with` below removes ours.
+        # The reaper is a second image to pull, for containers that a killed test run leaves; we remove ours below.
         testcontainers_config.ryuk_disabled = True
     port = free_port()
     container = DockerContainer(f"apache/kafka:{KAFKA_VERSION}").with_bind_ports(port, port)
@@ -54,8 +54,9 @@ def _wait_ready(container: DockerContainer, port: int) -> None:
     while not (is_listening(port) and answers(admin)):
         if time.monotonic() > ends_at:
             said = b"".join(container.get_logs()).decode(errors="replace").strip().splitlines()
+            last = said[-1] if said else "it said nothing"
             raise BrokerError(
-                f"Kafka in its container was not ready within {READY_SECONDS_MAX:.0f} s: {(said or ['it said nothing'])[-1]}",
+                f"Kafka in its container was not ready within {READY_SECONDS_MAX:.0f} s: {last}",
                 code="broker.not_ready",
             )
         time.sleep(POLL_SECONDS)

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Literal
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from streams.broker import EmbeddedKafka, bootstrap_servers, has_java
 from streams.errors import BrokerError, ConfigError
