@@ -207,8 +207,8 @@ class Node:
         # An id that begins with a dash would be read as an option.
         cluster_id = "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
         # fmt: off
-        tool = [*self._command, *self._class_archive(reads_only=True), "kafka.tools.StorageTool", "format", "--standalone",
-                "-t", cluster_id, "-c", str(self._properties)]
+        tool = [*self._command, *self._class_archive(reads_only=True), "kafka.tools.StorageTool", "format",
+                "--standalone", "-t", cluster_id, "-c", str(self._properties)]
         # fmt: on
         done = subprocess.run(tool, capture_output=True, text=True, timeout=READY_SECONDS_MAX, check=False)
         if done.returncode:
