@@ -91,14 +91,10 @@ def _wrong(country: Country, relation: Relation, other: Country, rng: random.Ran
     return value if value and plain(value) not in known else None
 
 
-def claims(
-    seed: int, *, held_out: bool, relations: tuple[Relation, ...] | None = None
-) -> Iterator[LabelledClaim]:
+def claims(seed: int, *, held_out: bool, relations: tuple[Relation, ...] | None = None) -> Iterator[LabelledClaim]:
     """One true and, where one can be made, one false claim per country and relation, in a seeded order."""
     rng = random.Random(seed)
-    usable = [
-        c for c in countries().values() if float(c.facts.get("population", ("0",))[0]) >= SMALLEST_POPULATION
-    ]
+    usable = [c for c in countries().values() if float(c.facts.get("population", ("0",))[0]) >= SMALLEST_POPULATION]
     chosen = [c for c in usable if is_held_out(c.code) == held_out]
     rng.shuffle(chosen)
     for country in chosen:

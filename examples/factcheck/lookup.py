@@ -40,9 +40,7 @@ def look_up(triple: Triple) -> Evidence:
         return Evidence(triple=triple, reason="no country of that name is in the tables")
     facts = country.facts.get(triple.relation, ())
     if not facts:
-        return Evidence(
-            triple=triple, entity=country.name, reason=f"the tables know no {triple.relation} of it"
-        )
+        return Evidence(triple=triple, entity=country.name, reason=f"the tables know no {triple.relation} of it")
     if triple.relation in NUMERIC:
         facts = tuple(in_words(float(fact)) for fact in facts)
     closest = sorted(facts, key=lambda fact: -fuzz.ratio(plain(fact), plain(triple.object)))

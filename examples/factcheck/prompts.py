@@ -47,6 +47,8 @@ STOP: Final = ("\n",)
 DRAFT_TOKENS: Final = 80
 TRIPLE_TOKENS: Final = 20
 VERIFY_TOKENS: Final = 1
+VERIFY_FACTS: Final = 2
+"""The facts closest to the claim: more of them only make the prompt longer."""
 VERIFY_ALTERNATIVES: Final = 20
 """How many alternatives to ask for: "yes" and "no" are both among the first 20 in all but odd prompts."""
 

@@ -17,9 +17,7 @@ _INITIALS: Final = re.compile(r"(?:[A-Za-z]\.)*[A-Za-z]$")
 _END: Final = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s)")
 _NEXT_WORD: Final = re.compile(r"\s+(\S+?)(?=[\s.,;:!?]|$)")
 # After initials ("Washington, D.C.") only a word that opens sentences says that one has ended.
-_OPENERS: Final = frozenset(
-    {"A", "An", "He", "In", "It", "Its", "She", "Their", "The", "There", "They", "This"}
-)
+_OPENERS: Final = frozenset({"A", "An", "He", "In", "It", "Its", "She", "Their", "The", "There", "They", "This"})
 
 
 class Sentences:

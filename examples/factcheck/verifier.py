@@ -17,10 +17,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
 
-import numpy as np
-import skops.io
-from sklearn.linear_model import LogisticRegression
-
 from examples.factcheck.features import FEATURES, features, row
 from examples.factcheck.lookup import look_up
 from examples.factcheck.models import Evidence, Triple
@@ -51,7 +47,7 @@ class Verifier:
 
     def probability(self, values: Sequence[float]) -> float:
         """That the claim is true, 0 to 1."""
-        return float(self.estimator.predict_proba(np.asarray([values]))[0, 1])
+        return float(self.estimator.predict_proba([list(values)])[0, 1])
 
 
 def seed_examples(path: Path = SEED_CLAIMS) -> list[Example]:
@@ -59,9 +55,7 @@ def seed_examples(path: Path = SEED_CLAIMS) -> list[Example]:
     with path.open(encoding="utf-8", newline="") as file:
         return [
             Example(
-                look_up(
-                    Triple(entity=r["entity"], relation=cast("Relation", r["relation"]), object=r["object"])
-                ),
+                look_up(Triple(entity=r["entity"], relation=cast("Relation", r["relation"]), object=r["object"])),
                 float(r["margin"]),
                 r["true"] == "1",
             )
@@ -69,16 +63,20 @@ def seed_examples(path: Path = SEED_CLAIMS) -> list[Example]:
         ]
 
 
-def fit(examples: Iterable[Example]) -> LogisticRegression:
-    """Raises ValueError where all examples are of one class, or where one has no facts."""
+def fit(examples: Iterable[Example]) -> Any:
+    """A classifier for `Verifier`. Raises ValueError where all examples are of one class, or where one has no facts."""
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 (1 s: only who judges waits for it)
+
     rows = [(row(features(e.evidence, e.margin)), e.true) for e in examples]
     estimator = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=1_000)
-    return estimator.fit(np.asarray([values for values, _ in rows]), np.asarray([true for _, true in rows]))
+    return estimator.fit([list(values) for values, _ in rows], [true for _, true in rows])
 
 
 def save(estimator: Any, path: Path) -> str:
     """Writes the file, whole or not at all, and gives its version."""
-    content = skops.io.dumps(estimator)
+    import skops.io  # noqa: PLC0415 (as above)
+
+    content: bytes = skops.io.dumps(estimator)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(content)
@@ -88,6 +86,8 @@ def save(estimator: Any, path: Path) -> str:
 
 def load(path: Path) -> Verifier:
     """Raises ConfigError if the file is no verifier over FEATURES, or holds a type that skops does not trust."""
+    import skops.io  # noqa: PLC0415 (as above)
+
     content = path.read_bytes()
     try:
         estimator = skops.io.loads(content)
@@ -120,7 +120,7 @@ def verifier_path() -> Path:
 
 @cache
 def current() -> Verifier:
-    """The verifier of this process; made from the seed claims on first use, in a few milliseconds."""
+    """The verifier of this process; made from the seed claims on first use. Blocks for a second, once."""
     path = verifier_path()
     if not path.exists():
         save(fit(seed_examples()), path)
