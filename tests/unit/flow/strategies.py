@@ -37,12 +37,17 @@ ROOT = Spec(REQUEST, StageKind.MAP, (), ())
 
 
 @st.composite
-def flows(draw: st.DrawFn, stages_max: int = 9) -> list[Spec]:
+def flows(draw: st.DrawFn, stages_max: int = 8) -> list[Spec]:
     """Specs in topological order, the last one being the answer; every stage leads to it."""
     made = [ROOT]
-    for number in range(draw(st.integers(1, stages_max))):
-        kind = draw(st.sampled_from(list(StageKind)))
-        made.append(_stage(draw, f"s{number}", kind, made))
+    if draw(st.booleans()):  # where ways part and meet again: many maps around one fork, each with two inputs
+        fork = Spec("fork", StageKind.FORK, ((REQUEST, InputMode.ITEM),), ())
+        made += [fork, Spec("shared", StageKind.MAP, (("fork", InputMode.ITEM),), fork.out)]
+        for number in range(stages_max):
+            made.append(_stage(draw, f"s{number}", StageKind.MAP, made, others_min=number % 2))
+    else:
+        for number in range(draw(st.integers(1, stages_max))):
+            made.append(_stage(draw, f"s{number}", draw(st.sampled_from(list(StageKind))), made))
     unread = [s for s in made[1:] if not any((s.name, mode) in t.inputs for t in made for mode in InputMode)]
     for spec in list(unread):
         if spec.is_text:  # a text is read at its own level, before anything is joined
@@ -54,8 +59,9 @@ def flows(draw: st.DrawFn, stages_max: int = 9) -> list[Spec]:
     return made[1:]
 
 
-def _stage(draw: st.DrawFn, name: str, kind: StageKind, made: list[Spec]) -> Spec:
-    node = draw(st.sampled_from(sorted({s.out[:n] for s in made for n in range(len(s.out) + 1)})))
+def _stage(draw: st.DrawFn, name: str, kind: StageKind, made: list[Spec], others_min: int = 0) -> Spec:
+    nodes = {s.out[:n] for s in made for n in range(len(s.out) + 1)}
+    node = draw(st.sampled_from(sorted(nodes, key=lambda n: (-len(n), n))))
     items = [s for s in made if not s.is_text]
     plain = [s for s in items if s.out == node[: len(s.out)]]
     fixing = [s for s in plain if s.out == node]
@@ -72,8 +78,12 @@ def _stage(draw: st.DrawFn, name: str, kind: StageKind, made: list[Spec]) -> Spe
         first = draw(st.sampled_from(next_below + texts))
         chosen = [(first, InputMode.STREAM)]
         others = [(s, InputMode.STREAM) for s in (*next_below, *texts)]
-    more = draw(st.lists(st.sampled_from(others), max_size=2, unique_by=lambda o: o[0].name))
-    chosen += [other for other in more if other[0] is not first]
+    others = [other for other in others if other[0] is not first]
+    least = min(others_min, len(others))
+    if others:
+        chosen += draw(
+            st.lists(st.sampled_from(others[::-1]), min_size=least, max_size=2, unique_by=lambda o: o[0].name)
+        )
     return Spec(name, kind, tuple((s.name, mode) for s, mode in chosen), node)
 
 

@@ -8,15 +8,79 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import combinations, product
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streams.core.plan import REQUEST, InputMode, Plan, StagePlan
+from streams.core.plan import REQUEST, InputMode, Plan, StageKind, StagePlan
 from streams.flow.drawing import drawing, to_mermaid, to_text
 from streams.flow.svg import to_svg
 from tests.unit.flow.strategies import Spec, build, flows
 
 Way = tuple[str, ...]
+F = ("fork",)
+
+
+def stage(name: str, ancestry: tuple[str, ...], *inputs: str, kind: StageKind = StageKind.MAP) -> Spec:
+    """`inputs`: names of sources; with a star in front, as a Stream."""
+    modes = (InputMode.STREAM if source.startswith("*") else InputMode.ITEM for source in inputs)
+    return Spec(name, kind, tuple(zip((i.lstrip("*") for i in inputs), modes, strict=True)), ancestry)
+
+
+DIAMOND = [
+    stage("fork", (), REQUEST, kind=StageKind.FORK),
+    stage("triple", F, "fork"),
+    stage("left", F, "triple"),
+    stage("right", F, "triple"),
+    stage("lefts", (), "*left"),
+    stage("rights", (), "*right"),
+    stage("polished", (), "rights"),
+    stage("last", (), "lefts", "polished"),
+]
+# `share` is built on its own `score`, and through `total` on those of all its siblings.
+SIBLINGS = [
+    stage("fork", (), REQUEST, kind=StageKind.FORK),
+    stage("score", F, "fork"),
+    stage("total", (), "*score"),
+    stage("share", F, "score", "total"),
+    stage("other", (), "*score"),
+    stage("both", F, "share", "other"),
+    stage("last", (), "*both"),
+]
+# `meets` reads only from the fork's level, but one of the two was built on all scores.
+REBROADCAST = [
+    stage("fork", (), REQUEST, kind=StageKind.FORK),
+    stage("score", F, "fork"),
+    stage("total", (), "*score"),
+    stage("marked", F, "fork", "total"),
+    stage("rounded", F, "score"),
+    stage("meets", F, "rounded", "marked"),
+    stage("last", (), "*meets"),
+]
+
+
+@pytest.mark.parametrize(
+    ("specs", "digests"),
+    [
+        (DIAMOND, {"lefts": "triple", "rights": "triple", "polished": "triple"}),
+        (SIBLINGS, {"total": "score", "share": "score", "other": "score"}),
+        (REBROADCAST, {"total": "score", "marked": "score"}),
+    ],
+)
+def test_reconvergence(specs: list[Spec], digests: dict[str, str]) -> None:
+    plan = build(specs).plan
+    assert {s.name: s.digests for s in plan.stages if s.digests} == {k: (v,) for k, v in digests.items()}
+
+
+def test_what_both_inputs_name_needs_no_digest() -> None:
+    after_a_join = [*DIAMOND[:5], stage("a", (), "lefts"), stage("b", (), "lefts"), stage("last", (), "a", "b")]
+    used = [s for s in after_a_join if s.name != "right"]
+    assert not any(s.digests for s in build(used).plan.stages)
+
+
+def test_comparing_one_run_with_those_of_all_siblings_needs_them_at_one_instance() -> None:
+    plan = build(REBROADCAST).plan
+    assert (plan["meets"].depth, plan["rounded"].key_depth, plan["marked"].key_depth) == (1, 0, 0)
 
 
 def extends(deep: tuple[str, ...], shallow: tuple[str, ...]) -> bool:
@@ -43,10 +107,19 @@ def scope(plan: Plan, way: Way) -> int:
     return max(n for n in range(len(ancestries[0]) + 1) if all(a[:n] == ancestries[0][:n] for a in ancestries))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(flows())
-def test_ancestries_and_lineages(specs: list[Spec]) -> None:
+@example(DIAMOND)
+@example(SIBLINGS)
+@example(REBROADCAST)
+def test_plans(specs: list[Spec]) -> None:
     plan = build(specs).plan
+    check_ancestries_and_lineages(specs, plan)
+    check_keys(plan)
+    check_digests(plan)
+
+
+def check_ancestries_and_lineages(specs: list[Spec], plan: Plan) -> None:
     names = [stage.name for stage in plan.stages]
     assert names == [spec.name for spec in specs]
     for spec, stage in zip(specs, plan.stages, strict=True):
@@ -63,10 +136,7 @@ def test_ancestries_and_lineages(specs: list[Spec]) -> None:
             assert given_input.is_text == bool(source and source.is_text)
 
 
-@settings(max_examples=150, deadline=None)
-@given(flows())
-def test_keys(specs: list[Spec]) -> None:
-    plan = build(specs).plan
+def check_keys(plan: Plan) -> None:
 
     def key(source: str) -> int:
         return 0 if source == REQUEST else plan[source].key_depth
@@ -115,10 +185,7 @@ def comparisons(plan: Plan, meeting: StagePlan) -> Iterator[tuple[list[Way], set
                 yield [*sides[0], *sides[1]], scopes
 
 
-@settings(max_examples=150, deadline=None)
-@given(flows())
-def test_digests(specs: list[Spec]) -> None:
-    plan = build(specs).plan
+def check_digests(plan: Plan) -> None:
     expected: dict[str, set[str]] = {stage.name: set() for stage in plan.stages}
     for meeting in plan.stages:
         for open_ways, _ in comparisons(plan, meeting):
@@ -136,11 +203,11 @@ def test_digests(specs: list[Spec]) -> None:
 def test_the_plan_digest_names_the_shape(specs: list[Spec], data: st.DataObject) -> None:
     plan = build(specs).plan
     assert plan.digest == build(specs).plan.digest
-    forks = [i for i, spec in enumerate(specs) if len(spec.inputs) > 1]
-    shorter = specs[data.draw(st.sampled_from(forks))] if forks else None
-    if shorter is not None and len(shorter.inputs) > 1:
-        swapped = [Spec(s.name, s.kind, s.inputs[::-1], s.ancestry) if s is shorter else s for s in specs]
-        assert build(swapped).plan.digest != plan.digest
+    joins = [i for i, spec in enumerate(specs) if len(spec.inputs) > 1]
+    if joins:
+        chosen = specs[data.draw(st.sampled_from(joins))]
+        turned = [Spec(s.name, s.kind, s.inputs[::-1], s.ancestry) if s is chosen else s for s in specs]
+        assert build(turned).plan.digest != plan.digest
 
 
 @settings(max_examples=40, deadline=None)
