@@ -125,5 +125,5 @@ def _declare(pipeline: Pipeline, spec: Spec, specs: list[Spec]) -> Any:
         function, hints["return"] = value, Prompt if spec.is_text else int
     function.__name__ = spec.name
     function.__annotations__ = hints
-    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[union-attr]
     return pipeline.model("any")(function) if spec.is_text else pipeline.stage(function)
