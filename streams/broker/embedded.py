@@ -83,6 +83,10 @@ class EmbeddedKafka:
         """The broker's own log, bounded in size."""
         return self._node.log_path
 
+    def last_error(self) -> str:
+        """The last thing that the broker complained of since it started, or that it said nothing."""
+        return self._node.last_error()
+
     @property
     def data_dir(self) -> Path:
         return self._node.folder
@@ -116,6 +120,7 @@ class EmbeddedKafka:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_SECONDS_MAX)
+                self._node.keep_class_archive()
         self.kill()
 
     def kill(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -54,6 +54,15 @@ RETRIABLE: Final = (
 )
 
 
+NOT_MEMBER: Final = (
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.FENCED_MEMBER_EPOCH,
+    KafkaError.REBALANCE_IN_PROGRESS,
+)
+"""A commit that is refused with one of these: the slots are lost, and the rebalance callback will say so."""
+
+
 class Owner(Protocol):
     """Who is told of partitions and records; every method runs on the loop."""
 
@@ -63,8 +72,8 @@ class Owner(Protocol):
     async def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         """Still owned until this returns: stop commits, wait for those on their way."""
 
-    def lost(self, partitions: Sequence[TopicPartition]) -> None:
-        """Owned by somebody else already."""
+    async def lost(self, partitions: Sequence[TopicPartition]) -> None:
+        """Owned by somebody else already: drop them, commit nothing."""
 
     def records(self, batch: Sequence[Message]) -> None: ...
 
@@ -154,8 +163,8 @@ class ConsumerThread:
             consumer.incremental_unassign(partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if partitions:
-            self._call_soon(self._owner.lost, partitions)
+        if partitions and not self._loop.is_closed():
+            self._wait(self._owner.lost(partitions))
             consumer.incremental_unassign(partitions)
 
     def _wait(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -166,6 +175,11 @@ class ConsumerThread:
         self._is_open = False
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, REVOKE_SECONDS)
+
+
+def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
+    """The headers as the broker sent them; the client types what one may produce."""
+    return cast("list[tuple[str, bytes | None]]", message.headers() or [])
 
 
 T = TypeVar("T")

@@ -34,7 +34,7 @@ def default_gguf() -> Path:
             code="config.model_missing",
         ) from missing
     # Written beside its final name first: workers that start together would otherwise read each other's half.
-    target = package.default_output_path()
+    target = Path(package.default_output_path())
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             os.replace(package.assemble(Path(folder) / target.name), target)

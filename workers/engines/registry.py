@@ -40,9 +40,7 @@ def create_engine(name: str, settings: Mapping[str, object] | None = None) -> En
     """
     known = engines()
     if name not in known:
-        raise ConfigError(
-            f"there is no engine {name!r}; there are {', '.join(known)}.", code="config.engine_unknown"
-        )
+        raise ConfigError(f"there is no engine {name!r}; there are {', '.join(known)}.", code="config.engine_unknown")
     try:
         factory = cast("EngineFactory", known[name].load())
     except ModuleNotFoundError as missing:
@@ -55,13 +53,9 @@ def create_engine(name: str, settings: Mapping[str, object] | None = None) -> En
     try:
         return factory(settings or {})
     except ValidationError as refused:
-        raise ConfigError(
-            f"settings of the engine {name!r}: {_reasons(refused)}", code="config.engine"
-        ) from None
+        raise ConfigError(f"settings of the engine {name!r}: {_reasons(refused)}", code="config.engine") from None
 
 
 def _reasons(refused: ValidationError) -> str:
-    errors = refused.errors(
-        include_input=False, include_url=False, include_context=False
-    )  # an input may be a key
+    errors = refused.errors(include_input=False, include_url=False, include_context=False)  # an input may be a key
     return "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in errors)
