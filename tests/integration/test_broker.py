@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # its stubs forget it
 
 from streams.broker import BROKER_SETTINGS, EmbeddedKafka
 from streams.broker.process import ProcessId, identify
@@ -151,7 +151,7 @@ def test_a_folder_is_kept_and_found_again(tmp_path: Path) -> None:
 
 
 def test_our_settings_are_in_force(up: EmbeddedKafka) -> None:
-    resource = ConfigResource(ResourceType.BROKER, "1")
+    resource = ConfigResource(ConfigResource.Type.BROKER, "1")
     admin = AdminClient({"bootstrap.servers": up.bootstrap})
     (described,) = admin.describe_configs([resource]).values()
     found = {name: entry.value for name, entry in described.result(30).items()}
@@ -172,7 +172,7 @@ class Member:
 
     def __init__(self, bootstrap: str, group: str, topics: list[str], **config: str) -> None:
         self._consumer = Consumer(
-            {"bootstrap.servers": bootstrap, "group.id": group, "group.protocol": "consumer"} | config  # type: ignore[arg-type]
+            {"bootstrap.servers": bootstrap, "group.id": group, "group.protocol": "consumer"} | config
         )
         self._consumer.subscribe(topics)
 
@@ -252,7 +252,7 @@ from streams.broker import EmbeddedKafka
 IN_MAIN = START_AND_WAIT.format(how="with EmbeddedKafka() as kafka:")
 # The thread that starts the broker ends at once: the broker must not end with it.
 IN_A_THREAD = START_AND_WAIT.format(
-    how="kafka = EmbeddedKafka()\nthread = threading.Thread(target=kafka.start)\nthread.start(); thread.join()\nif True:"
+    how="kafka = EmbeddedKafka()\nstarter = threading.Thread(target=kafka.start); starter.start(); starter.join()\nif True:"
 )
 
 
