@@ -252,7 +252,12 @@ from streams.broker import EmbeddedKafka
 IN_MAIN = START_AND_WAIT.format(how="with EmbeddedKafka() as kafka:")
 # The thread that starts the broker ends at once: the broker must not end with it.
 IN_A_THREAD = START_AND_WAIT.format(
-    how="kafka = EmbeddedKafka()\nstarter = threading.Thread(target=kafka.start); starter.start(); starter.join()\nif True:"
+    how="""
+kafka = EmbeddedKafka()
+starter = threading.Thread(target=kafka.start)
+starter.start()
+starter.join()
+if True:"""
 )
 
 
