@@ -205,10 +205,10 @@ def _tokenizer(values: Mapping[str, Any]) -> Tokenizer:
         for token, kind in zip(values["tokenizer.ggml.tokens"], types, strict=True)
     ]
     vocabulary = {token: number for number, token in enumerate(tokens)}
+    unknown = tokens[values["tokenizer.ggml.unknown_token_id"]]
+    merges = _merges(vocabulary, types)
     tokenizer = Tokenizer(
-        models.BPE(
-            vocab=vocabulary, merges=_merges(vocabulary, types), unk_token="<unk>", fuse_unk=True, byte_fallback=True
-        )
+        models.BPE(vocab=vocabulary, merges=merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
     )
     tokenizer.normalizer = normalizers.Replace(" ", _SPACE)
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")

@@ -50,7 +50,7 @@ def raise_refusal(status: int, body: str) -> None:
 class Reader:
     """Turns the events of one stream into chunks, whose positions go on from `position`.
 
-    An event says its ids (vLLM), or its tokens by their log-probabilities (all, when asked), or else counts as one token.
+    An event says its ids (vLLM), or its tokens by their log-probabilities (when asked), or else counts as one token.
     """
 
     def __init__(self, position: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.tiny_llama import write_tiny_llama
 from workers.engines.default_model import default_gguf
 
 CONTEXT = 512
@@ -21,6 +22,9 @@ async def settings_of(name: str, stack: AsyncExitStack, folder: Path) -> dict[st
         return {"context": CONTEXT, "speed": 20.0}
     if name == "openai":
         return {"base_url": await llamacpp_server(stack) + "/v1", "context": CONTEXT, "start_seconds": 20.0}
+    if name == "vllm":
+        path = write_tiny_llama(folder)
+        return {"path": str(path), "context": CONTEXT, "parallel": 8, "engine_args": {"load_format": "dummy"}}
     return {}
 
 
