@@ -26,7 +26,7 @@ class Costs:
     kv_blocks: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Job:
     """One generation. `tokens` are those of the prompt, and grow by what it writes."""
 
@@ -169,7 +169,7 @@ class ContinuousBatch:
                 continue
             decoded.append(job)
             context += job.computed
-        budget = self._costs.prefill_tokens_max
+        decodes, budget = len(decoded), self._costs.prefill_tokens_max
         for job in sorted((job for job in self._running if self._left(job) > 1), key=lambda job: job.order):
             budget -= self._prefill(job, budget, decoded)
         for job in sorted(self._waiting, key=lambda job: job.order):
@@ -181,7 +181,6 @@ class ContinuousBatch:
         prefilled = self._costs.prefill_tokens_max - budget
         if not decoded and not prefilled:
             return None
-        decodes = len([job for job in decoding if job in decoded])
         return Step(
             seconds=self._costs.step_seconds
             + self._costs.prefill_token_seconds * prefilled
