@@ -23,7 +23,8 @@ IDEMPOTENCY_WINDOW: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """A request ends. `envelope` and `value` are the answer record, or None for a duplicate, which gets none."""
+    """A request ends. `envelope` and `value` are the answer record, or None for a duplicate, which gets none, and for
+    a record that is no request (`taken`)."""
 
     offset: int
     reason: str
@@ -93,6 +94,8 @@ class Closer:
     def accepted(self, offset: int, envelope: Envelope, value: bytes | None) -> Iterator[Close]:
         """Take the next record of the accepted partition."""
         self.position = offset + 1
+        if offset in self._closed:
+            return
         match envelope.kind:
             case Kind.ITEM | Kind.ERROR:
                 yield from self._request(offset, envelope, value)
@@ -103,11 +106,12 @@ class Closer:
             case Kind.FAIL if envelope.serial is not None:
                 yield from self.fail(envelope.serial.offset, "failed", decode_failure(value))
             case _:
-                return
+                pass
+        if envelope.kind not in (Kind.ITEM, Kind.ERROR):
+            # It takes a place in the admission window, and nothing else would ever say that the place is free.
+            yield Close(offset, "taken", envelope.id)
 
     def _request(self, offset: int, envelope: Envelope, value: bytes | None) -> Iterator[Close]:
-        if offset in self._closed:
-            return
         if envelope.id in self._by_id or envelope.id in self.answered:
             yield Close(offset, "duplicate", envelope.id)
             return

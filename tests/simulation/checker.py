@@ -313,7 +313,7 @@ class _Walk:
             if found is None:
                 if path in below:
                     yield "completeness", f"{execution} was given children of {name}@{path}, which never ran"
-                elif not self._ended_empty(name, path):
+                elif not self._may_be_empty(forks, path):
                     yield "completeness", f"{execution} was given nothing below {name}@{path} of {parameter}"
                 continue
             extra = {i for i in below[path] if i >= found.children}
@@ -331,10 +331,14 @@ class _Walk:
                     return other
         return found
 
-    def _ended_empty(self, name: str, path: Path) -> bool:
+    def _may_be_empty(self, forks: tuple[str, ...], path: Path) -> bool:
+        """Whether some execution of the fork here ended with nothing below it."""
+        if len(path) == len(forks):
+            return False
         return any(
-            (e.serial, e.stage, e.path, e.outcome, e.children) == (self.serial, name, path, "ended", 0)
+            all(self._may_be_empty(forks, (*path, i)) for i in range(e.children))
             for e in self.truth.executions
+            if (e.serial, e.stage, e.path, e.outcome) == (self.serial, forks[len(path)], path, "ended")
         )
 
 
