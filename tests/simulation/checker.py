@@ -196,6 +196,8 @@ class _Walk:
         self.envelope: Final = envelope
         self.by_node: dict[NodeName, Execution] = {}
         self.runs: dict[NodeName, RunId] = {}
+        self.is_vague = False
+        """An empty text was read: nothing in it says which prompt it answers."""
 
     def value(self, value: bytes | None, stage: str) -> Iterator[tuple[str, str]]:
         source = self.truth.source(value)
@@ -255,6 +257,7 @@ class _Walk:
             return
         stage, path, _ = ended
         if not tokens:
+            self.is_vague = True
             known = {p for p, last in self.truth.endings if last == -1}
             producers = [s[0] for s in map(self.truth.source, known) if s is not None]
             if not any(p.stage == stage and p.path == path and p.serial == self.serial for p in producers):
@@ -312,6 +315,8 @@ class _Walk:
             found = self._fork(execution, name, path)
             if found is None:
                 if path in below:
+                    if self.is_vague:
+                        continue
                     yield "completeness", f"{execution} was given children of {name}@{path}, which never ran"
                 elif not self._may_be_empty(forks, path):
                     yield "completeness", f"{execution} was given nothing below {name}@{path} of {parameter}"
