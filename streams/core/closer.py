@@ -91,6 +91,11 @@ class Closer:
     def open_count(self) -> int:
         return len(self._open)
 
+    def is_closed(self, offset: int) -> bool:
+        """Decided on, written or not: what the closer's own slot must go by. `control` says it later, and a record
+        that came in between would be taken for the first of its group."""
+        return offset in self._closed or (offset < self.position and offset not in self._open)
+
     def accepted(self, offset: int, envelope: Envelope, value: bytes | None) -> Iterator[Close]:
         """Take the next record of the accepted partition."""
         self.position = offset + 1

@@ -167,8 +167,8 @@ class Group:
 
     def _retarget(self) -> None:
         for i, target in enumerate(self.target):
-            if (target is None or not target.is_in) and self.members:
-                self.target[i] = self.members[i % len(self.members)]
+            if target is None or not target.is_in:
+                self.target[i] = self.members[i % len(self.members)] if self.members else None
         self.world.wake(self)
 
     def move(self, partition: int) -> None:

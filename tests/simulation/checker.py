@@ -230,14 +230,14 @@ class _Walk:
             yield "mixing", f"{stage}@{at} contributed in run {known} and in run {run} ({who})"
 
     def _taken(self, execution: Execution, taken: Taken, waiting: list[Execution]) -> Iterator[tuple[str, str]]:
+        envelope = taken.envelope
+        if envelope.stage:
+            names = self.plan[envelope.stage].lineage
+            for name, run in zip(names, envelope.lin, strict=True):
+                if run is not None:
+                    path = envelope.path[: self.plan[name].depth]
+                    yield from self._note(name, path, run, f"{taken.kind} taken by {execution}")
         if taken.kind != "item":
-            envelope = taken.envelope
-            if envelope.stage:
-                names = self.plan[envelope.stage].lineage
-                for name, run in zip(names, envelope.lin, strict=True):
-                    if run is not None:
-                        path = envelope.path[: self.plan[name].depth]
-                        yield from self._note(name, path, run, f"{taken.kind} taken by {execution}")
             return
         source = self.truth.source(taken.value)
         if source is None:

@@ -87,6 +87,9 @@ class CloserHost(StageHost):
         self.closer = Closer(self.process.control.of(q), self.answered)
         return super().restore()
 
+    def is_closed(self, serial: Serial) -> bool:
+        return self.closer.is_closed(serial.offset) if self.world.rules.control_is_followed else False
+
     # -- deciding --------------------------------------------------------------------------------------------------
 
     def take(self, topic: str, offset: int, envelope: Envelope, value: bytes | None) -> None:

@@ -72,8 +72,11 @@ class StageHost(Host):
             metadata=self.metadata,
             positions={k: self.at[topic] for k, topic in enumerate(self.topics)},
             next_n=self.process.next_n,
-            is_closed=self.process.is_closed,
+            is_closed=self.is_closed,
         )
+
+    def is_closed(self, serial: Serial) -> bool:
+        return self.process.is_closed(serial)
 
     # -- one thing at a time ---------------------------------------------------------------------------------------
 
