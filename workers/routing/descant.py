@@ -97,10 +97,7 @@ class DescantPolicy:
         own = self._outputs.get(prompt.stage)
         if own is not None:
             return own
-        told = [
-            m.state.outputs[prompt.stage] for m in fleet.members.values() if prompt.stage in m.state.outputs
-        ]
-        return sum(told) / len(told) if told else OUTPUT_TOKENS_AT_FIRST
+        return fleet.outputs.get(prompt.stage, OUTPUT_TOKENS_AT_FIRST)
 
     def learn(self, prompt: PromptInfo, output_tokens: int) -> None:
         """One prompt of its stage has finished with so many tokens."""

@@ -28,6 +28,9 @@ be late."""
 # Entries (block, worker) that a fleet remembers, about 110 bytes each: 220 MB at the very most, and only
 # when 160 workers of 400 k KV tokens are full of different text.
 INDEX_ENTRIES_MAX: Final = 2_000_000
+# Workers disagree on a stage's mean output by chance only; each record moves the common mean by this much.
+OUTPUTS_WEIGHT: Final = 0.05
+OUTPUTS_MAX: Final = 1_024
 # A forgotten worker's epoch is remembered so that its late records do not revive it; this many are.
 _EPOCHS_REMEMBERED: Final = 10_000
 
@@ -73,6 +76,8 @@ class Fleet:
         """Per slot, raised when its worker was forgotten."""
         self.index: dict[int, int] = {}
         """Block hash -> bits of the slots that announced it."""
+        self.outputs: dict[str, float] = {}
+        """Mean output tokens a stage, a moving mean of what workers announce."""
         self.live_bits = 0
         self._entries_max = entries_max
         self._old_epochs: dict[str, int] = {}
@@ -127,6 +132,7 @@ class Fleet:
         member.state = state
         self._take_blocks(member, state)
         self._take_load(member, state, now)
+        self._take_outputs(state)
         if not replayed:
             member.heard = now
             if member.is_live != bool(state.lanes):
@@ -184,6 +190,14 @@ class Fleet:
         # travelled for no time, which costs the precision of one transport delay.
         is_plausible = -0.01 <= member.clock_ahead <= 0.25
         self.ts[slot] = state.ts if is_plausible else min(now, state.ts + member.clock_ahead)
+
+    def _take_outputs(self, state: WorkerState) -> None:
+        for stage, tokens in state.outputs.items():
+            mean = self.outputs.get(stage)
+            if mean is not None:
+                self.outputs[stage] = mean + OUTPUTS_WEIGHT * (tokens - mean)
+            elif len(self.outputs) < OUTPUTS_MAX:
+                self.outputs[stage] = tokens
 
     def _take_blocks(self, member: Member, state: WorkerState) -> None:
         added = unpack_blocks(state.added) if state.added else ()
