@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from benchmarks.routing.engine import Hardware, SimulatedWorker
 from benchmarks.routing.trace import Call, Trace
-from workers.routing import Fleet, Fork, NoLaneError, Policy, PromptInfo, Router, WorkerState, kappa, pack_blocks
+from workers.routing import Fleet, Fork, NoLaneError, Policy, PromptInfo, Router, WorkerState, kappa,
+pack_blocks
 
 MODEL = "simulated"
 
@@ -56,7 +57,8 @@ class Result:
 class Simulation:
     """One run. The same trace, setup and seed give the same result."""
 
-    def __init__(self, trace: Trace, setup: Setup, make: Callable[[], Policy], seed: int, *, warm: float = 0.15) -> None:
+    def __init__(self, trace: Trace, setup: Setup, make: Callable[[], Policy], seed: int, *, warm: float =
+    0.15) -> None:
         self.trace, self.setup = trace, setup
         self.rng = random.Random(seed)
         self.now = 0.0
@@ -71,10 +73,10 @@ class Simulation:
         self.sequence = [0] * setup.workers
         self.last_said = [-math.inf] * setup.workers
         self.fleet = Fleet(MODEL)
-        self.routers = [Router(self.fleet, make(), random.Random(seed * 1000 + i)) for i in range(setup.routers)]
-        for router in self.routers:
-            if hasattr(router.policy, "instances"):
-                router.policy.instances = float(setup.routers)
+        self.routers = [
+            Router(self.fleet, make(), random.Random(seed * 1000 + i), instances=float(setup.routers))
+            for i in range(setup.routers)
+        ]
         calls = trace.calls
         self.missing = [c.needs for c in calls]
         self.placed_on: list[Router | None] = [None] * len(calls)
@@ -166,7 +168,8 @@ class Simulation:
     def prompt(self, call: Call) -> PromptInfo:
         return PromptInfo(
             id=str(call.index), request=str(call.root), arrived=call.t, stage=call.stage, tokens=call.tokens,
-            blocks=call.blocks, fork=self.fork(call.group) if call.group >= 0 else None, whole_request=call.whole,
+            blocks=call.blocks, fork=self.fork(call.group) if call.group >= 0 else None,
+            whole_request=call.whole,
         )  # fmt: skip
 
     def fork(self, number: int) -> Fork:

@@ -1,10 +1,10 @@
 """Requests as graphs of model calls: the calls, the JSON-lines form, and its checks.
 
-One line a call: `{"t": arrival of the request in s, "root": request, "id": call within the request, "stage": n,
-"segs": [[content id, tokens], ...], "out": output tokens, "needs": triggers missing, "delay": s after the last trigger,
-"when_done": [ids triggered at completion], "at_token": [[output token count, id triggered in mid-stream], ...]}`.
-A prompt is the concatenation of its segments; equal content ids are equal text. A call with `needs` 0 starts with its
-request. Lines of one request need not be neighbours.
+One line a call: `{"t": arrival of the request in s, "root": request, "id": call within the request, "stage":
+n, "segs": [[content id, tokens], ...], "out": output tokens, "needs": triggers missing, "delay": s after the
+last trigger, "when_done": [ids triggered at completion], "at_token": [[output token count, id triggered in
+mid-stream], ...]}`. A prompt is the concatenation of its segments; equal content ids are equal text. A call
+with `needs` 0 starts with its request. Lines of one request need not be neighbours.
 """
 
 from __future__ import annotations
@@ -204,8 +204,8 @@ def compiled(specs: Sequence[Spec]) -> Trace:
         at_token = sorted((min(max(n, 1), s.out), target(s, other)) for n, other in s.at_token)
         calls.append(
             Call(
-                index=index, root=number[s.root], t=arrivals[number[s.root]], stage=str(s.stage), tokens=tokens,
-                blocks=chains.blocks(s.segs), out=s.out, needs=s.needs, delay=s.delay,
+                index=index, root=number[s.root], t=arrivals[number[s.root]], stage=str(s.stage),
+                tokens=tokens, blocks=chains.blocks(s.segs), out=s.out, needs=s.needs, delay=s.delay,
                 when_done=tuple(target(s, other) for other in s.when_done), at_token=tuple(at_token),
                 whole=len(of_root[s.root]) == 1,
             )
@@ -247,7 +247,8 @@ def _check_progress(specs: Sequence[Spec], calls: Sequence[Call]) -> None:
         if triggers[call.index] != call.needs:
             s = specs[call.index]
             raise TraceError(
-                f"call {s.id!r} of request {s.root!r} needs {call.needs} triggers and gets {triggers[call.index]}: "
+                f"call {s.id!r} of request {s.root!r} needs {call.needs} triggers and gets "
+                f"{triggers[call.index]}: "
                 "it would start never or twice."
             )
     ready = [c.index for c in calls if not c.needs]
@@ -265,11 +266,9 @@ def _check_progress(specs: Sequence[Spec], calls: Sequence[Call]) -> None:
 
 
 def _groups(calls: Sequence[Call], roots: Sequence[Sequence[int]]) -> tuple[Group, ...]:
-    """Siblings by request and stage. A call is in a fork when a text triggered it in mid-stream, when what triggered it
-    triggered others of its stage too, or when its only trigger is itself in a fork."""
-    parents: Mapping[int, list[int]] = defaultdict(list)
-    streamed: set[int] = set()
-    for call in calls:
+    """Siblings by request and stage. A call is in a fork when a text triggered it in mid-stream, when what
+    triggered it triggered others of its stage too, or when its only trigger is itself in a fork.""" parents:
+    Mapping[int, list[int]] = defaultdict(list) streamed: set[int] = set() for call in calls:
         for other in call.when_done:
             parents[other].append(call.index)
         for _, other in call.at_token:
@@ -283,8 +282,8 @@ def _groups(calls: Sequence[Call], roots: Sequence[Sequence[int]]) -> tuple[Grou
             if len(above) != 1:
                 continue
             parent = calls[above[0]]
-            twins = [i for i in (*parent.when_done, *(i for _, i in parent.at_token)) if calls[i].stage == call.stage]
-            if index in streamed or len(twins) > 1:
+            twins = [i for i in (*parent.when_done, *(i for _, i in parent.at_token)) if calls[i].stage ==
+            call.stage] if index in streamed or len(twins) > 1:
                 origins[index] = parent.index
             elif parent.index in origins:
                 origins[index] = origins[parent.index]
@@ -298,7 +297,8 @@ def _groups(calls: Sequence[Call], roots: Sequence[Sequence[int]]) -> tuple[Grou
     return tuple(groups)
 
 
-def _by_trigger(members: Sequence[int], calls: Sequence[Call], parents: Mapping[int, Sequence[int]]) -> list[int]:
+def _by_trigger(members: Sequence[int], calls: Sequence[Call], parents: Mapping[int, Sequence[int]]) ->
+list[int]:
     """The calls of one request, those that trigger before those triggered."""
     missing = {i: len(parents[i]) for i in members}
     order = [i for i in members if not missing[i]]

@@ -57,8 +57,9 @@ def _tokens(rng: random.Random, mean: float, spread: float, least: int = 8, most
 
 
 def pipeline(document: int = 0) -> Callable[[Arrivals, random.Random], list[Spec]]:
-    """Fact checking: a draft streams claims, each is checked while the draft goes on, one report joins them. Three
-    stages with a template each; siblings share a document of so many tokens, new in each request, or nothing."""
+    """Fact checking: a draft streams claims, each is checked while the draft goes on, one report joins them.
+    Three stages with a template each; siblings share a document of so many tokens, new in each request, or
+    nothing."""
 
     def make(arrivals: Arrivals, rng: random.Random) -> list[Spec]:
         specs: list[Spec] = []
@@ -96,7 +97,8 @@ def pipeline(document: int = 0) -> Callable[[Arrivals, random.Random], list[Spec
 
 
 def chat(arrivals: Arrivals, rng: random.Random) -> list[Spec]:
-    """Conversations behind one system prompt; each turn repeats everything before it. Thinking takes 4 to 30 s."""
+    """Conversations behind one system prompt; each turn repeats everything before it. Thinking takes 4 to "
+    "30 s."""
     specs: list[Spec] = []
     for talk, begin in enumerate(arrivals.times(rng)):
         segs: list[tuple[Name, int]] = [("S", 240), (f"ctx{talk}", _tokens(rng, 500, 0.9))]
@@ -163,10 +165,14 @@ def _all() -> Iterator[Workload]:
     yield Workload("chat/high", "conversations", chat, Arrivals(9, 90))
     yield Workload("tenants/mid", "Zipf system prompts", tenants, Arrivals(60, 50))
     yield Workload("tenants/high", "Zipf system prompts", tenants, Arrivals(85, 45))
-    yield Workload("tenants/bursts", "Zipf system prompts, bursts of 3x", tenants, Arrivals(45, 50, burst=3.0))
+    yield Workload(
+        "tenants/bursts", "Zipf system prompts, bursts of 3x", tenants, Arrivals(45, 50, burst=3.0)
+    )
     yield Workload("no_sharing/mid", "no common prefix", no_sharing, Arrivals(55, 50))
     yield Workload("no_sharing/high", "no common prefix", no_sharing, Arrivals(75, 45))
-    yield Workload("no_sharing/bursts", "no common prefix, bursts of 3x", no_sharing, Arrivals(40, 50, burst=3.0))
+    yield Workload(
+        "no_sharing/bursts", "no common prefix, bursts of 3x", no_sharing, Arrivals(40, 50, burst=3.0)
+    )
     yield Workload("mix/mid", "one long prompt in ten", mix, Arrivals(55, 50))
     yield Workload("mix/high", "one long prompt in ten", mix, Arrivals(75, 45))
     yield Workload("pipeline/slow", "one worker at half speed", fact, Arrivals(15, 50), _SLOW)

@@ -55,10 +55,8 @@ class DescantPolicy:
 
     name = "descant"
 
-    def __init__(self, weights: Weights | None = None, *, instances: float = 1.0) -> None:
+    def __init__(self, weights: Weights | None = None) -> None:
         self.weights = weights or Weights()
-        self.instances = instances
-        """Routers of this stage that share the load, this one included; own sends are multiplied by it."""
         self._outputs: dict[str, float] = {}
 
     def pick(self, prompt: PromptInfo, fleet: Fleet, sends: Sends, now: float, rng: Chance) -> Pick:
@@ -66,7 +64,7 @@ class DescantPolicy:
         depth = fleet.cached_blocks(prompt.blocks, sends.blocks)
         uncached = np.maximum(prompt.tokens - depth * prompt.block_tokens, 1.0)
         wait = (
-            np.maximum(fleet.pend - (now - fleet.ts) * fleet.rate, 0.0) + sends.fresh_tokens * self.instances
+            np.maximum(fleet.pend - (now - fleet.ts) * fleet.rate, 0.0) + sends.fresh_tokens * sends.instances
         )
         first = (wait + uncached) / fleet.rate
         decode = (weights.decode * min(self.expected_output(prompt, fleet), prompt.max_output)) * fleet.itl

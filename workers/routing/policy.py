@@ -25,7 +25,8 @@ class NoLaneError(StageError):
             else "no worker ever announced it"
         )
         super().__init__(
-            f"no live worker serves the model {model!r} ({known}). Start a worker for it; the prompt is sent as "
+            f"no live worker serves the model {model!r} ({known}). Start a worker for it; the prompt is "
+            "sent as "
             "soon as one announces a lane.",
         )
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from workers.routing.descant import DescantPolicy
-from workers.routing.peers import simple
+from workers.routing.peers import announced, approximate, simple
 from workers.routing.policy import Policy, UnknownPolicyError
 
 ENTRY_POINTS: Final = "descant.policies"
@@ -25,6 +25,16 @@ BUILT_IN: Final[Mapping[str, Callable[[], Policy]]] = MappingProxyType(
             simple.LeastPendingTokens,
             simple.PowerOfTwo,
             simple.VllmDataParallel,
+            announced.ConsistentHash,
+            announced.LlmdScorers,
+            announced.LlmdPreciseScorers,
+            announced.LlmdSticky,
+            announced.DynamoCost,
+            announced.DynamoLmetric,
+            approximate.SglangCacheAware,
+            approximate.RayPrefixAware,
+            approximate.AibrixPrefixCache,
+            approximate.PrebleE2,
         )
     }
 )

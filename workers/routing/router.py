@@ -19,10 +19,10 @@ class Router:
     of them: the `descant` policy does without both, the policies that count requests do not.
     """
 
-    def __init__(self, fleet: Fleet, policy: Policy, rng: Chance) -> None:
+    def __init__(self, fleet: Fleet, policy: Policy, rng: Chance, *, instances: float = 1.0) -> None:
         self.fleet = fleet
         self.policy = policy
-        self.sends = Sends(fleet)
+        self.sends = Sends(fleet, instances=instances)
         self._rng = rng
 
     def choose(self, prompt: PromptInfo, now: float) -> Choice:

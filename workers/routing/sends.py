@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from workers.routing.fleet import Fleet
+from workers.routing.fleet import Fleet, Floats
 from workers.routing.prompt import PromptInfo
 
 TTL_SECONDS: Final = 2.0
@@ -39,8 +39,11 @@ class Send:
 class Sends:
     """Own sends by slot. Follows the fleet lazily: `catch_up` before anything is read."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, *, instances: float = 1.0) -> None:
         self._fleet = fleet
+        self.instances = instances
+        """Routers that share the load, this one included: what they sent meanwhile is taken to be like "
+        "its own."""
         self._version = -1
         self._generation: list[int] = []
         self._open: dict[str, Send] = {}
@@ -54,6 +57,8 @@ class Sends:
         """Per slot, uncached tokens sent after the worker's last record and without a first token."""
         self.fresh: list[int] = []
         """Per slot, prompts sent after the worker's last record."""
+        self.fresh_context: list[float] = []
+        """Per slot, prompt tokens sent after the worker's last record."""
         self.open: list[int] = []
         """Per slot, own prompts not finished."""
         self.open_tokens: list[float] = []
@@ -92,6 +97,7 @@ class Sends:
             while recent and recent[0].at <= ts:
                 send = recent.popleft()
                 self.fresh[slot] -= 1
+                self.fresh_context[slot] -= send.prompt.tokens
                 if send.is_prefilling:
                     self.fresh_tokens[slot] -= send.uncached
             if not recent:
@@ -107,6 +113,7 @@ class Sends:
         self._open[prompt.id] = send
         self._recent[slot].append(send)
         self.fresh[slot] += 1
+        self.fresh_context[slot] += prompt.tokens
         self.open[slot] += 1
         self.fresh_tokens[slot] += uncached
         self.open_tokens[slot] += uncached
@@ -133,6 +140,15 @@ class Sends:
             self.open_context[send.slot] -= send.prompt.tokens
         return send
 
+    def pending_tokens(self) -> Floats:
+        """Per slot, uncached prompt tokens before a new prompt: announced, and sent since by all routers."""
+        return self._fleet.pend + self.fresh_tokens * self.instances
+
+    def requests(self, slot: int) -> float:
+        """Prompts at a worker: announced as running or waiting, and sent since by all routers."""
+        state = self._fleet[slot].state
+        return state.running + state.waiting + self.fresh[slot] * self.instances
+
     def outstanding(self, slot: int) -> tuple[str, ...]:
         """Ids of the prompts sent to this slot and not finished."""
         return tuple(s.prompt.id for s in self._open.values() if s.slot == slot)
@@ -143,6 +159,7 @@ class Sends:
             self._recent.append(deque())
             self._generation.append(fleet.generation[slot])
             self.fresh.append(0)
+            self.fresh_context.append(0.0)
             self.open.append(0)
             self.open_tokens.append(0.0)
             self.open_context.append(0.0)
@@ -187,5 +204,6 @@ class Sends:
             self.lost.append(send.prompt.id)
         self._recent[slot].clear()
         self.fresh[slot] = self.open[slot] = 0
+        self.fresh_context[slot] = 0.0
         self.open_tokens[slot] = self.open_context[slot] = 0.0
         self.fresh_tokens[slot] = 0.0

@@ -18,12 +18,6 @@ class Stateless:
         """Nothing to forget."""
 
 
-def requests(fleet: Fleet, sends: Sends, slot: int) -> int:
-    """Prompts at a worker: announced as running or waiting, and sent by us since it said so."""
-    state = fleet[slot].state
-    return state.running + state.waiting + sends.fresh[slot]
-
-
 class RoundRobin:
     """Each live worker in turn (nginx's default, vLLM's production stack `roundrobin`)."""
 
@@ -60,8 +54,8 @@ class LeastRequests(Stateless):
     name = "least_requests"
 
     def pick(self, prompt: PromptInfo, fleet: Fleet, sends: Sends, now: float, rng: Chance) -> Pick:
-        load, _, slot = min((requests(fleet, sends, s), rng.random(), s) for s in fleet.slots())
-        return Pick(slot, {"requests": float(load)})
+        load, _, slot = min((sends.requests(s), rng.random(), s) for s in fleet.slots())
+        return Pick(slot, {"requests": load})
 
 
 class LeastPendingTokens(Stateless):
@@ -71,9 +65,9 @@ class LeastPendingTokens(Stateless):
     name = "least_pending_tokens"
 
     def pick(self, prompt: PromptInfo, fleet: Fleet, sends: Sends, now: float, rng: Chance) -> Pick:
-        pending = fleet.pend + sends.fresh_tokens
+        pending = sends.pending_tokens()
         tokens, _, _, slot = min(
-            (float(pending[s]), requests(fleet, sends, s), rng.random(), s) for s in fleet.slots()
+            (float(pending[s]), sends.requests(s), rng.random(), s) for s in fleet.slots()
         )
         return Pick(slot, {"pending_tokens": tokens})
 
@@ -88,8 +82,8 @@ class PowerOfTwo(Stateless):
         slots = fleet.slots()
         first = min(int(rng.random() * len(slots)), len(slots) - 1)
         second = (first + 1 + min(int(rng.random() * (len(slots) - 1)), len(slots) - 2)) % len(slots)
-        load, slot = min((requests(fleet, sends, slots[i]), slots[i]) for i in (first, second))
-        return Pick(slot, {"requests": float(load)})
+        load, slot = min((sends.requests(slots[i]), slots[i]) for i in (first, second))
+        return Pick(slot, {"requests": load})
 
 
 class VllmDataParallel(Stateless):
