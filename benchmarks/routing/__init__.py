@@ -1,2 +1,2 @@
-"""Routing policies against each other: a discrete-event model of vLLM-like engines, seeded workloads, a "
-"trace format."""
+"""Routing policies against each other: a discrete-event model of vLLM-like engines, seeded workloads, a
+trace format."""

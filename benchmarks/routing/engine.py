@@ -1,9 +1,9 @@
 """One engine with continuous batching: chunked prefill, a block prefix cache with LRU, preemption.
 
 A step takes `overhead + prefill·tokens + decode·sequences + context·KV tokens` seconds. Every decoding
-sequence gets one token a step, so the state of the batch is a step counter, the number of sequences and their
-context: a step costs the same however many sequences run, and steps without prefill are taken many at a time.
-No clock, no chance: the simulation calls `arrive` and `advance` and asks for `due`.
+sequence gets one token a step, so the state of the batch is a step counter, the number of sequences and
+their context: a step costs the same however many sequences run, and steps without prefill are taken many at
+a time. No clock, no chance: the simulation calls `arrive` and `advance` and asks for `due`.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ class Sequence:
     """One call at one engine."""
 
     __slots__ = (
-        "call", "done", "estimate", "generated", "held", "kappa", "left", "matched", "priority", "
-        ""private", "serial",
+        "call", "done", "estimate", "generated", "held", "kappa", "left", "matched", "priority", "private", "serial",
         "started_step",
     )  # fmt: skip
 
@@ -88,11 +87,25 @@ class SimulatedWorker:
         self.decoding: set[Sequence] = set()
         self.context = 0
         self.step = 0
-        self.ends: list[tuple[int, int, int, Sequence]] = []  # (step, serial, 1 + number of the `at_token`
-        entry or 0 for the end, sequence) self.private = 0 self.pending = 0.0 self.kappa = 0.0 self.changed =
-        True self._serial = 0 self._run = 0 self._began = 0.0 self._run_seconds = 0.0 self._average_at = 0.0
-        self._prefill_tokens, self._prefill_seconds = 0.0, 0.0 self._base_seconds, self._base_steps = 0.0, 0.0
-        self.share = 0.0 self.prefilled = 0 self.hits = 0 self.prompt_tokens = 0 self.preemptions = 0
+        self.ends: list[
+            tuple[int, int, int, Sequence]
+        ] = []  # (step, serial, 1 + number of the `at_token` entry or 0 for the end, sequence)
+        self.private = 0
+        self.pending = 0.0
+        self.kappa = 0.0
+        self.changed = True
+        self._serial = 0
+        self._run = 0
+        self._began = 0.0
+        self._run_seconds = 0.0
+        self._average_at = 0.0
+        self._prefill_tokens, self._prefill_seconds = 0.0, 0.0
+        self._base_seconds, self._base_steps = 0.0, 0.0
+        self.share = 0.0
+        self.prefilled = 0
+        self.hits = 0
+        self.prompt_tokens = 0
+        self.preemptions = 0
 
     # --- arrivals ---
 
@@ -170,8 +183,9 @@ class SimulatedWorker:
             if token == before + 1:
                 outcome.triggered.append((call, number))
             elif token > before:
-                heapq.heappush(self.ends, (sequence.started_step + token, sequence.serial, number + 1,
-                sequence))
+                heapq.heappush(
+                    self.ends, (sequence.started_step + token, sequence.serial, number + 1, sequence)
+                )
         if sequence.generated >= call.out:
             self._finish(sequence)
             outcome.finished.append(sequence)
@@ -223,18 +237,27 @@ class SimulatedWorker:
     def _shorten(self, now: float) -> None:
         """A prompt came while many steps were planned: only those that have begun are taken."""
         hardware, decodes = self.hardware, len(self.decoding)
-        step = (hardware.overhead + hardware.decode * decodes + hardware.context * self.context) *
-        hardware.slowness growth = hardware.context * decodes * hardware.slowness / 2 elapsed = now -
-        self._began # elapsed = run·step + growth·run·(run − 1), solved for run linear = step - growth run =
-        elapsed / step if growth <= 0 else 2 * elapsed / (linear + math.sqrt(linear**2 + 4 * growth *
-        elapsed)) whole = max(1, math.ceil(run - 1e-9)) if whole < self._run:
+        step = (
+            hardware.overhead + hardware.decode * decodes + hardware.context * self.context
+        ) * hardware.slowness
+        growth = hardware.context * decodes * hardware.slowness / 2
+        elapsed = now - self._began
+        # elapsed = run·step + growth·run·(run − 1), solved for run
+        linear = step - growth
+        run = (
+            elapsed / step
+            if growth <= 0
+            else 2 * elapsed / (linear + math.sqrt(linear**2 + 4 * growth * elapsed))
+        )
+        whole = max(1, math.ceil(run - 1e-9))
+        if whole < self._run:
             self._run = whole
             self._run_seconds = whole * step + growth * whole * (whole - 1)
             self.due = self._began + self._run_seconds
 
     def _fill(self, budget: int) -> int:
-        """Gives the step's token budget to prompts: those begun first, then by priority. Returns the "
-        "tokens."""
+        """Gives the step's token budget to prompts: those begun first, then by priority. Returns the
+        tokens."""
         used, chunks = 0, self.chunks
         while self.prefilling and used < budget:
             sequence = self.prefilling.popleft()
@@ -254,9 +277,10 @@ class SimulatedWorker:
     def _room(self) -> int:
         """KV tokens that can still be given out, from free blocks and from cached ones that nobody uses."""
         hardware = self.hardware
-        slack = (len(self.decoding) + len(self.chunks)) * hardware.block // 2  # half a block is empty at each
-        tail return hardware.kv_tokens - (len(self.refs) - len(self.idle)) * hardware.block - self.private -
-        slack
+        slack = (
+            (len(self.decoding) + len(self.chunks)) * hardware.block // 2
+        )  # half a block is empty at each tail
+        return hardware.kv_tokens - (len(self.refs) - len(self.idle)) * hardware.block - self.private - slack
 
     def _admit(self, sequence: Sequence) -> bool:
         call, block = sequence.call, self.hardware.block

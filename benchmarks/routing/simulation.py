@@ -10,8 +10,17 @@ from dataclasses import dataclass, field
 
 from benchmarks.routing.engine import Hardware, SimulatedWorker
 from benchmarks.routing.trace import Call, Trace
-from workers.routing import Fleet, Fork, NoLaneError, Policy, PromptInfo, Router, WorkerState, kappa,
-pack_blocks
+from workers.routing import (
+    Fleet,
+    Fork,
+    NoLaneError,
+    Policy,
+    PromptInfo,
+    Router,
+    WorkerState,
+    kappa,
+    pack_blocks,
+)
 
 MODEL = "simulated"
 
@@ -57,8 +66,9 @@ class Result:
 class Simulation:
     """One run. The same trace, setup and seed give the same result."""
 
-    def __init__(self, trace: Trace, setup: Setup, make: Callable[[], Policy], seed: int, *, warm: float =
-    0.15) -> None:
+    def __init__(
+        self, trace: Trace, setup: Setup, make: Callable[[], Policy], seed: int, *, warm: float = 0.15
+    ) -> None:
         self.trace, self.setup = trace, setup
         self.rng = random.Random(seed)
         self.now = 0.0
@@ -168,8 +178,7 @@ class Simulation:
     def prompt(self, call: Call) -> PromptInfo:
         return PromptInfo(
             id=str(call.index), request=str(call.root), arrived=call.t, stage=call.stage, tokens=call.tokens,
-            blocks=call.blocks, fork=self.fork(call.group) if call.group >= 0 else None,
-            whole_request=call.whole,
+            blocks=call.blocks, fork=self.fork(call.group) if call.group >= 0 else None, whole_request=call.whole,
         )  # fmt: skip
 
     def fork(self, number: int) -> Fork:

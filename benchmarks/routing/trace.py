@@ -1,10 +1,10 @@
 """Requests as graphs of model calls: the calls, the JSON-lines form, and its checks.
 
-One line a call: `{"t": arrival of the request in s, "root": request, "id": call within the request, "stage":
-n, "segs": [[content id, tokens], ...], "out": output tokens, "needs": triggers missing, "delay": s after the
-last trigger, "when_done": [ids triggered at completion], "at_token": [[output token count, id triggered in
-mid-stream], ...]}`. A prompt is the concatenation of its segments; equal content ids are equal text. A call
-with `needs` 0 starts with its request. Lines of one request need not be neighbours.
+One line a call: `{"t": arrival of the request in s, "root": request, "id": call within the request,
+"stage": n, "segs": [[content id, tokens], ...], "out": output tokens, "needs": triggers missing, "delay": s
+after the last trigger, "when_done": [ids triggered at completion], "at_token": [[output token count, id
+triggered in mid-stream], ...]}`. A prompt is the concatenation of its segments; equal content ids are equal
+text. A call with `needs` 0 starts with its request. Lines of one request need not be neighbours.
 """
 
 from __future__ import annotations
@@ -118,7 +118,9 @@ def dump(specs: Iterable[Spec], path: Path) -> None:
 
 def _spec(line: str, number: int) -> Spec:
     def wrong(what: str) -> TraceError:
-        return TraceError(f"line {number} of the trace: {what}. The format is in benchmarks/routing/trace.py.")
+        return TraceError(
+            f"line {number} of the trace: {what}. The format is in benchmarks/routing/trace.py."
+        )
 
     try:
         raw = json.loads(line)
@@ -169,7 +171,8 @@ def _spec(line: str, number: int) -> Spec:
         delay=seconds(raw.get("delay", 0.0), "delay"),
         when_done=tuple(name(i, "an id in 'when_done'") for i in when_done),
         at_token=tuple(
-            (count(n, "a token count in 'at_token'", 0), name(i, "an id in 'at_token'")) for n, i in pairs("at_token")
+            (count(n, "a token count in 'at_token'", 0), name(i, "an id in 'at_token'"))
+            for n, i in pairs("at_token")
         ),
     )
 
@@ -194,7 +197,9 @@ def compiled(specs: Sequence[Spec]) -> Trace:
     def target(s: Spec, other: Name) -> int:
         found = where.get((s.root, other))
         if found is None:
-            raise TraceError(f"call {s.id!r} of request {s.root!r} triggers {other!r}, which the request does not have.")
+            raise TraceError(
+                f"call {s.id!r} of request {s.root!r} triggers {other!r}, which the request does not have."
+            )
         return found
 
     chains = _Chains()
@@ -204,8 +209,8 @@ def compiled(specs: Sequence[Spec]) -> Trace:
         at_token = sorted((min(max(n, 1), s.out), target(s, other)) for n, other in s.at_token)
         calls.append(
             Call(
-                index=index, root=number[s.root], t=arrivals[number[s.root]], stage=str(s.stage),
-                tokens=tokens, blocks=chains.blocks(s.segs), out=s.out, needs=s.needs, delay=s.delay,
+                index=index, root=number[s.root], t=arrivals[number[s.root]], stage=str(s.stage), tokens=tokens,
+                blocks=chains.blocks(s.segs), out=s.out, needs=s.needs, delay=s.delay,
                 when_done=tuple(target(s, other) for other in s.when_done), at_token=tuple(at_token),
                 whole=len(of_root[s.root]) == 1,
             )
@@ -247,8 +252,7 @@ def _check_progress(specs: Sequence[Spec], calls: Sequence[Call]) -> None:
         if triggers[call.index] != call.needs:
             s = specs[call.index]
             raise TraceError(
-                f"call {s.id!r} of request {s.root!r} needs {call.needs} triggers and gets "
-                f"{triggers[call.index]}: "
+                f"call {s.id!r} of request {s.root!r} needs {call.needs} triggers and gets {triggers[call.index]}: "
                 "it would start never or twice."
             )
     ready = [c.index for c in calls if not c.needs]
@@ -262,13 +266,17 @@ def _check_progress(specs: Sequence[Spec], calls: Sequence[Call]) -> None:
                 reached += 1
     if reached < len(calls):
         stuck = next(i for i, m in enumerate(missing) if m)
-        raise TraceError(f"call {specs[stuck].id!r} of request {specs[stuck].root!r} waits, in the end, for itself.")
+        raise TraceError(
+            f"call {specs[stuck].id!r} of request {specs[stuck].root!r} waits, in the end, for itself."
+        )
 
 
 def _groups(calls: Sequence[Call], roots: Sequence[Sequence[int]]) -> tuple[Group, ...]:
     """Siblings by request and stage. A call is in a fork when a text triggered it in mid-stream, when what
-    triggered it triggered others of its stage too, or when its only trigger is itself in a fork.""" parents:
-    Mapping[int, list[int]] = defaultdict(list) streamed: set[int] = set() for call in calls:
+    triggered it triggered others of its stage too, or when its only trigger is itself in a fork."""
+    parents: Mapping[int, list[int]] = defaultdict(list)
+    streamed: set[int] = set()
+    for call in calls:
         for other in call.when_done:
             parents[other].append(call.index)
         for _, other in call.at_token:
@@ -282,8 +290,12 @@ def _groups(calls: Sequence[Call], roots: Sequence[Sequence[int]]) -> tuple[Grou
             if len(above) != 1:
                 continue
             parent = calls[above[0]]
-            twins = [i for i in (*parent.when_done, *(i for _, i in parent.at_token)) if calls[i].stage ==
-            call.stage] if index in streamed or len(twins) > 1:
+            twins = [
+                i
+                for i in (*parent.when_done, *(i for _, i in parent.at_token))
+                if calls[i].stage == call.stage
+            ]
+            if index in streamed or len(twins) > 1:
                 origins[index] = parent.index
             elif parent.index in origins:
                 origins[index] = origins[parent.index]
@@ -297,8 +309,9 @@ def _groups(calls: Sequence[Call], roots: Sequence[Sequence[int]]) -> tuple[Grou
     return tuple(groups)
 
 
-def _by_trigger(members: Sequence[int], calls: Sequence[Call], parents: Mapping[int, Sequence[int]]) ->
-list[int]:
+def _by_trigger(
+    members: Sequence[int], calls: Sequence[Call], parents: Mapping[int, Sequence[int]]
+) -> list[int]:
     """The calls of one request, those that trigger before those triggered."""
     missing = {i: len(parents[i]) for i in members}
     order = [i for i in members if not missing[i]]

@@ -57,9 +57,9 @@ def _tokens(rng: random.Random, mean: float, spread: float, least: int = 8, most
 
 
 def pipeline(document: int = 0) -> Callable[[Arrivals, random.Random], list[Spec]]:
-    """Fact checking: a draft streams claims, each is checked while the draft goes on, one report joins them.
-    Three stages with a template each; siblings share a document of so many tokens, new in each request, or
-    nothing."""
+    """Fact checking: a draft streams claims, each is checked while the draft goes on, one report joins
+    them. Three stages with a template each; siblings share a document of so many tokens, new in each
+    request, or nothing."""
 
     def make(arrivals: Arrivals, rng: random.Random) -> list[Spec]:
         specs: list[Spec] = []
@@ -97,8 +97,8 @@ def pipeline(document: int = 0) -> Callable[[Arrivals, random.Random], list[Spec
 
 
 def chat(arrivals: Arrivals, rng: random.Random) -> list[Spec]:
-    """Conversations behind one system prompt; each turn repeats everything before it. Thinking takes 4 to "
-    "30 s."""
+    """Conversations behind one system prompt; each turn repeats everything before it. Thinking takes 4 to
+    30 s."""
     specs: list[Spec] = []
     for talk, begin in enumerate(arrivals.times(rng)):
         segs: list[tuple[Name, int]] = [("S", 240), (f"ctx{talk}", _tokens(rng, 500, 0.9))]

@@ -144,16 +144,19 @@ class PrebleE2(_Remembering):
         matches = self._memory.matches(prompt.blocks, slots)
         decode = fleet.outputs.get(prompt.stage, 128.0) * self.decode_seconds
         loads = {s: self._load[s] for s in slots}
-        costs = {s: max(prompt.tokens - matches[s] * prompt.block_tokens, 1.0) / fleet.rate[s] + decode for s
-        in slots} longest = max(matches.values()) lightest = min(slots, key=lambda s: loads[s] + costs[s])
-        slot, exploits = lightest, 0.0 if longest * prompt.block_tokens > prompt.tokens - longest *
-        prompt.block_tokens:
+        new = {s: max(prompt.tokens - matches[s] * prompt.block_tokens, 1.0) for s in slots}
+        costs = {s: new[s] / fleet.rate[s] + decode for s in slots}
+        longest = max(matches.values())
+        lightest = min(slots, key=lambda s: loads[s] + costs[s])
+        slot, exploits = lightest, 0.0
+        if longest * prompt.block_tokens > prompt.tokens - longest * prompt.block_tokens:
             best = min((s for s in slots if matches[s] == longest), key=lambda s: loads[s])
             if loads[best] <= self.rebalance * min(loads.values()) + decode:
                 slot, exploits = best, 1.0
         self._cost = (prompt.id, float(costs[slot]))
-        return Pick(slot, {"exploits": exploits, "window_seconds": loads[slot], "cost_seconds":
-        float(costs[slot])})
+        return Pick(
+            slot, {"exploits": exploits, "window_seconds": loads[slot], "cost_seconds": float(costs[slot])}
+        )
 
     def placed(self, prompt: PromptInfo, slot: int, now: float) -> None:
         """Adds its cost to the window of its worker."""

@@ -35,7 +35,7 @@ class PrefixMemory:
         found = dict.fromkeys(slots, 0)
         holding = sum(1 << s for s in slots)
         depth = 0
-        for depth, block in enumerate(blocks):  # noqa: B007  # depth is read after the loop
+        for depth, block in enumerate(blocks):  # depth is read after the loop
             still = self._bits.get(block, 0) & holding
             if still != holding:
                 _note(found, holding ^ still, depth)
