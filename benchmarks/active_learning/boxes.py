@@ -1,4 +1,5 @@
-"""mot and mot_real: is a box a true object? Ground truth and tracker output of TUD sequences in `motmetrics`."""
+"""mot and mot_real: is a box a true object? Ground truth and tracker output of TUD sequences in
+`motmetrics`."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def overlaps(a: Array, b: Array) -> Array:
 
 
 class Boxes:
-    """Boxes of one or more sequences with what surrounds them: the same frame's, and those a frame before and after."""
+    """Boxes of one or more sequences with what surrounds them: the same frame's, and those a frame before and
+    after."""
 
     def __init__(
         self, sequence: Array, rows: Array, truth: Array, confidence: Array | None, *, known: bool
@@ -49,7 +51,11 @@ class Boxes:
         apart = frame[None, :] - frame[:, None]
         self.near = [np.where(same & (apart == step), iou, 0) for step in (-2, -1, 0, 1, 2)]
         np.fill_diagonal(self.near[2], 0)
-        self.track = np.where(track >= 0, track + 1000 * sequence, -1 - np.arange(n)).astype(int) if known else -1 - np.arange(n)
+        self.track = (
+            np.where(track >= 0, track + 1000 * sequence, -1 - np.arange(n)).astype(int)
+            if known
+            else -1 - np.arange(n)
+        )
         x, y, w, h = self.box.T
         crowd = (same & (apart == 0)).sum(axis=1)
         columns = [x + w / 2, y + h, w, h, h / w, x, WIDTH - x - w, crowd, self.near[2].max(axis=1)]
@@ -76,10 +82,14 @@ class Boxes:
         grown = np.abs(self.change).max(axis=1)
         return np.column_stack(
             [
-                np.where(kept & ~seen_before & ~seen_after, 1 - np.maximum(before, after), 0),  # appears for one frame
+                np.where(
+                    kept & ~seen_before & ~seen_after, 1 - np.maximum(before, after), 0
+                ),  # appears for one frame
                 np.where(~kept & seen_before & seen_after, np.minimum(before, after), 0),  # flickers away
                 np.where(kept & (crowded > 0.4), crowded, 0),  # two boxes on one object
-                np.where(kept & ((aspect < 1.4) | (aspect > 4.0)), np.abs(aspect - 2.5), 0),  # no person's shape
+                np.where(
+                    kept & ((aspect < 1.4) | (aspect > 4.0)), np.abs(aspect - 2.5), 0
+                ),  # no person's shape
                 np.where(kept & (grown > 0.06), grown, 0),  # not the size that its track had
             ]
         )
@@ -95,8 +105,8 @@ class Boxes:
 
 
 def _change(box: Array, frame: Array, track: Array) -> Array:
-    """(boxes, 2): log of width and height against the median of the same track's other boxes within 5 frames; 0 where
-    there are none."""
+    """(boxes, 2): log of width and height against the median of the same track's other boxes within 5 frames;
+    0 where there are none."""
     change = np.zeros((len(box), 2))
     for number in np.unique(track[track >= 0]):
         mine = np.flatnonzero(track == number)
@@ -120,16 +130,31 @@ def world(boxes: Boxes, start: Array, pool: Array, test: Array) -> World:
 
 
 def deal_mot(rng: np.random.Generator) -> World:
-    """Ground truth seen by a simulated detector: it misses, trembles, doubles, and sees ghosts where there is clutter."""
+    """Ground truth seen by a simulated detector: it misses, trembles, doubles, and sees ghosts where there is
+    clutter."""
     sequences, rows, truth, confidence = [], [], [], []
     for number, name in enumerate(SEQUENCES):
         real = _read(name, "gt.txt")
         seen = real[rng.random(len(real)) > 0.12]
-        clutter = np.column_stack([rng.uniform(0, WIDTH - 60, 6), rng.uniform(60, 260, 6), rng.uniform(40, 90, 6), rng.uniform(90, 200, 6)])
+        clutter = np.column_stack(
+            [
+                rng.uniform(0, WIDTH - 60, 6),
+                rng.uniform(60, 260, 6),
+                rng.uniform(40, 90, 6),
+                rng.uniform(90, 200, 6),
+            ]
+        )
         ghosts = []
         for frame in np.unique(real[:, 0]):
             stays = clutter[rng.random(6) < 0.35]
-            flash = np.column_stack([rng.uniform(0, WIDTH - 60, 2), rng.uniform(0, 260, 2), rng.uniform(30, 110, 2), rng.uniform(60, 220, 2)])
+            flash = np.column_stack(
+                [
+                    rng.uniform(0, WIDTH - 60, 2),
+                    rng.uniform(0, 260, 2),
+                    rng.uniform(30, 110, 2),
+                    rng.uniform(60, 220, 2),
+                ]
+            )
             both = np.concatenate([stays, flash[rng.random(2) < 0.6]])
             ghosts.append(np.column_stack([np.full(len(both), frame), np.full(len(both), -1), both]))
         double = seen[rng.random(len(seen)) < 0.10].copy()
@@ -143,7 +168,13 @@ def deal_mot(rng: np.random.Generator) -> World:
         rows.append(every)
         truth.append(is_true)
         confidence.append(np.clip(rng.normal(np.where(is_true == OBJECT, 0.62, 0.48), 0.16), 0, 1))
-    boxes = Boxes(np.concatenate(sequences), np.concatenate(rows), np.concatenate(truth), np.concatenate(confidence), known=False)
+    boxes = Boxes(
+        np.concatenate(sequences),
+        np.concatenate(rows),
+        np.concatenate(truth),
+        np.concatenate(confidence),
+        known=False,
+    )
     order = rng.permutation(len(boxes.truth))
     # The first labels come from large, sure boxes: everything small or doubtful is news.
     large = order[(boxes.box[order, 3] > 170)]
@@ -154,7 +185,8 @@ def deal_mot(rng: np.random.Generator) -> World:
 
 @cache
 def _tracked() -> Boxes:
-    """What a tracker said of both sequences; true where a ground truth box of the frame overlaps by TRUE_IOU."""
+    """What a tracker said of both sequences; true where a ground truth box of the frame overlaps by
+    TRUE_IOU."""
     sequences, rows, truth = [], [], []
     for number, name in enumerate(SEQUENCES):
         real, said = _read(name, "gt.txt"), _read(name, "test.txt")
@@ -171,13 +203,15 @@ def deal_mot_real(rng: np.random.Generator) -> World:
     campus = order[boxes.track[order] < 1000]
     start = np.concatenate([campus[boxes.truth[campus] == kind][:10] for kind in (GHOST, OBJECT)])
     rest = order[~np.isin(order, start)]
-    # Whole frames are tested on, each third one: the tracker's faults last for many frames, and a pool of the others keeps
-    # a box's neighbours in time.
+    # Whole frames are tested on, each third one: the tracker's faults last for many frames, and a pool of the
+    # others keeps a box's neighbours in time.
     tested = boxes.frame[rest] % 3 == int(rng.integers(3))
     return world(boxes, start, rest[~tested], rest[tested])
 
 
 TASKS = (
     Task("mot", "true box or ghost? TUD ground truth, simulated detector; the first are large", deal_mot, 20),
-    Task("mot_real", "does a tracker's box fit (IoU ≥ 0.6)? the first are of one sequence", deal_mot_real, 15),
+    Task(
+        "mot_real", "does a tracker's box fit (IoU ≥ 0.6)? the first are of one sequence", deal_mot_real, 15
+    ),
 )

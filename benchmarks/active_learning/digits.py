@@ -1,4 +1,5 @@
-"""digits: scikit-learn's digits as short tracks of a camera that sometimes fails. The corruption is simulated."""
+"""digits: scikit-learn's digits as short tracks of a camera that sometimes fails. The corruption is
+simulated."""
 
 from __future__ import annotations
 
@@ -25,8 +26,11 @@ def _digits() -> tuple[Array, Array]:
 
 
 def frames(image: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-    """(frames, 8, 8) of one digit that moves a little, and which frames a fault hit. A fault stays for some frames."""
-    track = np.stack([np.roll(image, rng.integers(-1, 2) * (rng.random() < 0.3), axis=1) for _ in range(FRAMES)])
+    """(frames, 8, 8) of one digit that moves a little, and which frames a fault hit. A fault stays for some
+    frames."""
+    track = np.stack(
+        [np.roll(image, rng.integers(-1, 2) * (rng.random() < 0.3), axis=1) for _ in range(FRAMES)]
+    )
     hit = np.zeros(FRAMES, bool)
     if rng.random() < 0.6:
         begins = int(rng.integers(FRAMES))

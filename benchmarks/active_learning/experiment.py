@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import vstack
 
 from benchmarks.active_learning.world import Array, Task, World, predictions
 from learning.select import Selector, observe, select
@@ -40,8 +41,6 @@ def curve(task: Task, world: World, using: Selector, seed: int) -> Array:
 
 def _stack(start: Array, pool: Array, labelled: list[int]) -> Array:
     if hasattr(pool, "tocsr"):
-        from scipy.sparse import vstack
-
         return vstack([start, pool[labelled]]).tocsr()
     return np.concatenate([start, pool[labelled]])
 

@@ -12,7 +12,8 @@ LEVEL = (5, 95)
 
 
 def labels_needed(curve: Array, target: float) -> float:
-    """The share of all labels after which a mean curve first reaches the target, interpolated; 1 where it never does."""
+    """The share of all labels after which a mean curve first reaches the target, interpolated; 1 where it
+    never does."""
     steps = len(curve) - 1
     if curve[0] >= target:
         return 0.0
@@ -24,8 +25,8 @@ def labels_needed(curve: Array, target: float) -> float:
 
 
 def saving(ours: Array, theirs: Array) -> float:
-    """What share of their labels we do not need for the score that they end with, by mean curves; negative where they
-    get to *our* end with fewer."""
+    """What share of their labels we do not need for the score that they end with, by mean curves; negative
+    where they get to *our* end with fewer."""
     a, b = ours.mean(axis=0), theirs.mean(axis=0)
     if a[-1] >= b[-1]:
         return labels_needed(b, b[-1]) - labels_needed(a, b[-1])

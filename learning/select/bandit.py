@@ -1,4 +1,4 @@
-"""The default selector: a bandit over assertions, uncertainty and chance, paid in errors found.
+"""A bandit over assertions, uncertainty and chance, paid in errors found.
 
 BAL rewards an assertion whose firings fell. Once labels are there, the share of an assertion's labelled
 points on which the model was wrong says more, and says it earlier. What was measured:
@@ -14,10 +14,11 @@ import numpy as np
 
 from learning.bal import reductions
 from learning.errors import SelectionError
-from learning.select.baselines import Margin, uniform_from_assertions
+from learning.select.baselines import uniform_from_assertions
 from learning.select.candidates import Bools, Candidates, Floats, Indices
 from learning.select.draws import draw, largest, ranks, spread
 from learning.select.strategy import State
+from learning.select.unsure import unsure
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,14 @@ class Bandit:
     """Arm UNC learns from the labelled points that were in this share of the least sure."""
 
     def choose(self, points: Candidates, budget: int, known: State, rng: np.random.Generator) -> Indices:
-        unsure = _unsure(points)
+        doubt = unsure(points)
         left = points.open.copy()
         if not known:
             return uniform_from_assertions(points, budget, left, rng)
-        weights = _weights(points, unsure, self.uncertainty_power)
+        weights = _weights(points, doubt, self.uncertainty_power)
         sizes = np.array([np.count_nonzero((w > 0) & left) for w in weights])
         value = np.where(sizes > 0, self.values(points, known), 0.0)
-        alive = (sizes > 0) & (np.arange(sizes.size) != (points.assertions if unsure is None else -1))
+        alive = (sizes > 0) & (np.arange(sizes.size) != (points.assertions if doubt is None else -1))
         share = np.where(
             alive, (1 - self.explored) * value / value[alive].sum() + self.explored / alive.sum(), 0.0
         )
@@ -57,7 +58,9 @@ class Bandit:
         chosen: list[Indices] = []
         for arm in np.argsort(np.where(alive, sizes, points.points + 1), kind="stable"):
             if quotas[arm]:
-                chosen.append(self._from(points, weights[arm], left, int(quotas[arm]), chosen, rng))
+                chosen.append(
+                    self._from(points, weights[arm], left, int(quotas[arm]), before=chosen, rng=rng)
+                )
                 left[chosen[-1]] = False
         return np.concatenate(chosen)
 
@@ -76,6 +79,7 @@ class Bandit:
         weight: Floats,
         left: Bools,
         quota: int,
+        *,
         before: list[Indices],
         rng: np.random.Generator,
     ) -> Indices:
@@ -98,15 +102,9 @@ class Bandit:
         }
 
 
-def _unsure(points: Candidates) -> Floats | None:
-    if points.uncertainty is not None:
-        return points.uncertainty
-    return None if points.probabilities is None else Margin().unsure(points)
-
-
-def _weights(points: Candidates, unsure: Floats | None, power: float) -> list[Floats]:
+def _weights(points: Candidates, doubt: Floats | None, power: float) -> list[Floats]:
     """Per arm, (points,): in proportion to what a point is drawn."""
-    rank = None if unsure is None else ranks(unsure - unsure.min())
+    rank = None if doubt is None else ranks(doubt - doubt.min())
     weights: list[Floats] = []
     for j in range(points.assertions):
         severity = points.severities[:, j]
@@ -131,9 +129,9 @@ def _counts(known: State, assertions: int) -> tuple[Floats, Floats]:
 def _members(points: Candidates, chosen: Indices, share: float) -> Bools:
     """(chosen, assertions + 2): which arms a point belonged to when it was chosen."""
     flagged = points.severities[chosen] > 0
-    unsure = _unsure(points)
+    doubt = unsure(points)
     top = np.zeros(points.points, bool)
-    if unsure is not None:
-        top[largest(unsure, max(1, round(share * points.points)))] = True
+    if doubt is not None:
+        top[largest(doubt, max(1, round(share * points.points)))] = True
     alone = ~flagged.any(axis=1) & ~top[chosen]
     return np.column_stack([flagged, top[chosen], alone])

@@ -78,7 +78,7 @@ def candidates(
     points = severity.shape[0]
     if severity.size and not (severity.min() >= 0 and np.isfinite(severity.max())):
         raise SelectionError(
-            "severities must be finite and not negative (0 abstains). Find the assertion that returned another value."
+            "severities must be finite and not negative (0 abstains). Find the assertion that says otherwise."
         )
     unsure = None if uncertainty is None else _vector(uncertainty, points)
     shares = None if probabilities is None else _matrix(probabilities, "probabilities")

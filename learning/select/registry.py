@@ -9,7 +9,7 @@ from learning.errors import SelectionError, UnknownNameError
 from learning.select.strategy import Selector
 
 GROUP = "descant.selectors"
-DEFAULT = "bandit"
+DEFAULT = "error-seeking"
 
 
 def names() -> tuple[str, ...]:

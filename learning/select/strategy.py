@@ -28,8 +28,8 @@ class Selector(Protocol):
     the first round. Both may raise SelectionError only.
     """
 
-    name: str
-
+    @property
+    def name(self) -> str: ...
     def choose(self, points: Candidates, budget: int, known: State, rng: np.random.Generator) -> Indices: ...
     def learn(self, points: Candidates, chosen: Indices, wrong: Bools, known: State) -> State: ...
 

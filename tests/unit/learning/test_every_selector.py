@@ -148,7 +148,7 @@ class TestEverySelector:
 
 def test_an_assertion_may_join_between_rounds() -> None:
     pool, rng = Pool(1, 50, 4, 0.5), np.random.default_rng(0)
-    for name in ("bandit", "bal"):
+    for name in ("error-seeking", "bandit", "bal"):
         rows = select(pool.severities[:, :3], pool.uncertainty, 10, None, rng, using=name)
         state = observe(None, pool.severities[:, :3], pool.uncertainty, rows, pool.wrong[rows], using=name)
         assert len(select(pool.severities, pool.uncertainty, 10, state, rng, using=name)) == 10
