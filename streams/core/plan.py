@@ -32,7 +32,7 @@ class OnError(enum.StrEnum):
 
     FAIL = "fail"
     DROP = "drop"
-    PASS = "pass"  # hands a `Failed` to the stage
+    PASS = "pass"  # noqa: S105 — hands a `Failed` to the stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,8 @@ class InputPlan:
     """The source is a @model stage: chunks and a token count instead of items and a child count."""
     item_type: Any
     """What the function is given: T of a plain parameter or of Stream[T]."""
+    takes_failed: bool = False
+    """Typed `T | Failed`: with `OnError.PASS` it is given the error of an item that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class StagePlan:
     retries: int = 2
     """Further runs after a run that raised."""
     on_error: OnError = OnError.FAIL
+    timeout_seconds: float | None = None
+    """Longest that one run may take; None: until the request's deadline."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of a @model stage: `model` and sampling defaults (`max_tokens`, `temperature`, `stop`, ...)."""
 
