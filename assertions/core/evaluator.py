@@ -93,16 +93,14 @@ class Evaluator:
             return
         fresh = Entry(Member(observation), stands)
         if old is not None:
-            fresh.published, fresh.stands = old.published, stands or old.stands
+            fresh.published, fresh.findings, fresh.stands = old.published, old.findings, stands or old.stands
             self._remove(key, old)
-        if self._has_windows and observation.time < self._context_before:
-            fresh.is_final = fresh.stands = True
+        fresh.is_context = self._has_windows and observation.time < self._context_before
         line = self._timelines.setdefault(key, Timeline())
         at = line.insert(fresh)
         self._entries.setdefault(observation.id, {})[key] = fresh
         self._judge_again(key, line.after(at, self.assertion))
-        if not fresh.is_final or self.assertion.rule is not None:
-            self._judge_again(key, [fresh])
+        self._judge_again(key, [fresh])
         self._touch(key, fresh)
         if len(line.entries) > KEY_ENTRIES_MAX:
             self._evict(key, line)
@@ -125,7 +123,7 @@ class Evaluator:
 
     def _judge_again(self, key: str, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            if not entry.is_due:
+            if not entry.is_due and (not entry.is_context or self.assertion.rule is not None):
                 entry.is_due = True
                 self._due.setdefault(key, []).append(entry)
 
@@ -201,7 +199,7 @@ class Evaluator:
             return touched
         for (entry, _), findings in zip(known, found, strict=True):
             now = {finding.rule: finding for finding in findings}
-            if not entry.is_final and now != entry.findings:
+            if not entry.is_final and not entry.is_context and now != entry.findings:
                 entry.findings = now
                 touched[entry.observation.id] = entry
         return touched

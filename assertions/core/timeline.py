@@ -20,6 +20,8 @@ class Entry:
     stands: bool
     is_due: bool = False
     is_final: bool = False
+    is_context: bool = False
+    """Was final before a restart: fills windows and is not judged again."""
     step: Step | None = None
     window: tuple[str, ...] = ()
     findings: dict[str, Finding] = field(default_factory=dict)
@@ -58,8 +60,6 @@ class Timeline:
     def insert(self, entry: Entry) -> int:
         at = bisect_left(self.entries, entry.order, key=_order)
         self.entries.insert(at, entry)
-        if entry.is_final:
-            self.finals += 1
         return at
 
     def find(self, entry: Entry) -> int:
