@@ -1,7 +1,8 @@
 """The traced flow as plain data: what every instance, the ingress and the closer agree on.
 
-Words: a *node* is one task of a stage, named by its *path*, the child indices from the request root. `depth` is the
-length of a path. A model's text is one thing at its prompt's path; its chunks have token positions, not indices.
+Words: a *node* is one task of a stage, named by its *path*, the child indices from the request root.
+`depth` is the length of a path. A model's text is one thing at its prompt's path; its chunks have token
+positions, not indices.
 """
 
 from __future__ import annotations
@@ -52,6 +53,17 @@ class InputPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two inputs that were made from one stage over ways on which their lineages do not show its runs.
+
+    They must agree on its run at every path that both name: by the digest of an input whose source carries
+    one, else by the lineages of its records."""
+
+    shared: str
+    sources: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class StagePlan:
     name: str
     kind: StageKind
@@ -65,7 +77,10 @@ class StagePlan:
     key_depth: int
     """How many path indices the key of its output topic holds, beside the request id."""
     digests: tuple[str, ...] = ()
-    """Stages below this join that a later stage meets again over another way (PROTOCOL §2, reconvergence)."""
+    """Stages below this join, or below one that it descends from, that a later stage meets again over
+    another way (PROTOCOL §2, reconvergence): its records carry a digest of (path → run) for each."""
+    compares: tuple[Comparison, ...] = ()
+    """What its inputs must agree on before it runs, beside their lineages."""
     retries: int = 2
     """Further runs after a run that raised."""
     on_error: OnError = OnError.FAIL
@@ -114,8 +129,9 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Names this shape of the flow in every record's `plan` header: two plans that share it understand each
-        other's lineages. Functions' bodies and options are not part of it, so that they can be deployed freely."""
+        """Names this shape of the flow in every record's `plan` header: two plans that share it understand
+        each other's lineages. Functions' bodies and options are not part of it, so that they can be
+        deployed freely."""
         shape = [
             (
                 s.name,

@@ -26,10 +26,12 @@ there.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from streams.core.plan import Comparison
 from streams.flow.ancestry import Ancestry, common_prefix, is_above
 
 
@@ -48,6 +50,8 @@ class Traced:
 class Digests:
     carried: Mapping[str, frozenset[str]]
     """Per stage: whose digests its records carry."""
+    compared: Mapping[str, tuple[Comparison, ...]]
+    """Per meeting stage: what it compares; absent where nothing."""
     scope_depth: Mapping[str, int]
     """Per meeting stage: the depth at which it must group to compare; absent where nothing more is asked."""
 
@@ -60,19 +64,21 @@ def digests(stages: Sequence[Traced]) -> Digests:
     at import."""
     by_name = {stage.name: stage for stage in stages}
     carried: dict[str, set[str]] = {stage.name: set() for stage in stages}
+    compared: defaultdict[str, tuple[Comparison, ...]] = defaultdict(tuple)
     scope_depth: dict[str, int] = {}
     for meeting in stages:
         for first, second in combinations(sorted(set(meeting.sources)), 2):
             agreed = frozenset(by_name[first].lineage) & frozenset(by_name[second].lineage)
             sides = [_Ways(by_name, source, agreed) for source in (first, second)]
             for shared in sorted(sides[0].stages & sides[1].stages):
+                compared[meeting.name] += (Comparison(shared, (first, second)),)
                 for side in sides:
                     for stage in side.past_the_drop(by_name[shared]):
                         carried[stage].add(shared)
                 scopes = {side.scope_depth(shared) for side in sides}
                 if len(scopes) > 1:
                     scope_depth[meeting.name] = min(scopes | {scope_depth.get(meeting.name, min(scopes))})
-    return Digests({name: frozenset(stages) for name, stages in carried.items()}, scope_depth)
+    return Digests({name: frozenset(stages) for name, stages in carried.items()}, compared, scope_depth)
 
 
 class _Ways:

@@ -111,6 +111,7 @@ class Trace:
                     output_type=call.stage.signature.output_type,
                     key_depth=keys[call.stage.name],
                     digests=tuple(name for name in self.calls if name in compared.carried[call.stage.name]),
+                    compares=compared.compared.get(call.stage.name, ()),
                     retries=call.stage.retries,
                     on_error=call.stage.on_error,
                     timeout_seconds=call.stage.timeout_seconds,

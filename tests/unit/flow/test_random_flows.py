@@ -107,7 +107,7 @@ def scope(plan: Plan, way: Way) -> int:
     return max(n for n in range(len(ancestries[0]) + 1) if all(a[:n] == ancestries[0][:n] for a in ancestries))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(flows())
 @example(DIAMOND)
 @example(SIBLINGS)
@@ -188,6 +188,11 @@ def comparisons(plan: Plan, meeting: StagePlan) -> Iterator[tuple[list[Way], set
 def check_digests(plan: Plan) -> None:
     expected: dict[str, set[str]] = {stage.name: set() for stage in plan.stages}
     for meeting in plan.stages:
+        open_pairs = {
+            (open_ways[0][0], open_ways[0][-1], open_ways[-1][-1]) for open_ways, _ in comparisons(plan, meeting)
+        }
+        assert {(c.shared, *c.sources) for c in meeting.compares} == open_pairs, meeting.name
+        assert len(meeting.compares) == len(open_pairs)
         for open_ways, _ in comparisons(plan, meeting):
             for way in open_ways:
                 for k in range(len(way)):
@@ -198,7 +203,7 @@ def check_digests(plan: Plan) -> None:
         assert list(stage.digests) == sorted(expected[stage.name], key=names.index), stage.name
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(flows(), st.data())
 def test_the_plan_digest_names_the_shape(specs: list[Spec], data: st.DataObject) -> None:
     plan = build(specs).plan
