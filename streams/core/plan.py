@@ -1,8 +1,7 @@
 """The traced flow as plain data: what every instance, the ingress and the closer agree on.
 
-Words: a *node* is one task of a stage, named by its *path*, the child indices from the request root.
-`depth` is the length of a path. A model's text is one thing at its prompt's path; its chunks have token
-positions, not indices.
+Words: a *node* is one task of a stage, named by its *path*, the child indices from the request root. `depth` is the
+length of a path. A model's text is one thing at its prompt's path; its chunks have token positions, not indices.
 """
 
 from __future__ import annotations
@@ -129,9 +128,8 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Names this shape of the flow in every record's `plan` header: two plans that share it understand
-        each other's lineages. Functions' bodies and options are not part of it, so that they can be
-        deployed freely."""
+        """Names this shape of the flow in every record's `plan` header: two plans that share it understand each
+        other's lineages. Functions' bodies and options are not part of it, so that they can be deployed freely."""
         shape = [
             (
                 s.name,
