@@ -143,6 +143,7 @@ class CloserHost(StageHost):
             records.append((CONTROL, Record(None, entry.encode(), 0), close))
         for close in batch:
             self.do(self.slot.closed(Serial(q, close.offset)))
+            self.closer.covered(close)
         offsets, metadata = self.transaction_offsets()
         text = metadata.encode() if self.world.rules.keeps_metadata else ""
         written: list[tuple[Close, int]] = []
@@ -209,6 +210,8 @@ class CloserHost(StageHost):
 
     def transaction_offsets(self) -> tuple[dict[str, int], SlotMetadata]:
         offsets, metadata = super().committable()
+        accepted = f"p.{REQUEST}"
+        offsets[accepted] = min(offsets[accepted], self.closer.committable)
         position = self.answered.position(self.answers_end)
         if not self.world.rules.window_from_oldest_needed:
             position = self.answers_end
