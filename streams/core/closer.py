@@ -91,7 +91,8 @@ class Closer:
     @property
     def committable(self) -> int:
         """The accepted offset that may be committed: below it everything is closed, by a transaction or by the one
-        that is being composed. The slot alone does not know of cancels and of requests that ingress refused."""
+        that is being composed. The slot alone does not know of cancels and of requests that ingress refused. It is
+        also the `low` of the entries that the transaction writes to `control`."""
         return min((self.low, *self._unwritten))
 
     def covered(self, close: Close) -> None:

@@ -132,7 +132,9 @@ class CloserHost(StageHost):
         txn = self.txn = broker.begin()
         process, wire, member = self.process, self.process.wire, self.process.member
         closed = process.control.of(q)
-        low = self.closer.low
+        for close in batch:
+            self.closer.covered(close)
+        low = self.closer.committable
         records: list[tuple[str, Record, Close]] = []
         for close in batch:
             if close.envelope is not None:
@@ -143,7 +145,6 @@ class CloserHost(StageHost):
             records.append((CONTROL, Record(None, entry.encode(), 0), close))
         for close in batch:
             self.do(self.slot.closed(Serial(q, close.offset)))
-            self.closer.covered(close)
         offsets, metadata = self.transaction_offsets()
         text = metadata.encode() if self.world.rules.keeps_metadata else ""
         written: list[tuple[Close, int]] = []
