@@ -81,6 +81,8 @@ class Closer:
         self._by_id: Final[dict[str, int]] = {}
         self._deadlines: Final[list[tuple[int, int]]] = []
         self._unwritten: Final[set[int]] = set()
+        self._early: Final[dict[int, tuple[Envelope, bytes | None]]] = {}
+        """Answers of requests that are not read yet: other partitions may be ahead of `accepted`."""
         self.position = closed.low
 
     @property
@@ -124,6 +126,9 @@ class Closer:
                 yield from self.fail(envelope.serial.offset, "failed", decode_failure(value))
             case _:
                 pass
+        early = self._early.pop(offset, None)
+        if early is not None:
+            yield from self.answer(offset, *early)
         if envelope.kind not in (Kind.ITEM, Kind.ERROR):
             # It takes a place in the admission window, and nothing else would ever say that the place is free.
             yield self._close(offset, "taken", envelope.id)
@@ -140,6 +145,9 @@ class Closer:
 
     def answer(self, offset: int, envelope: Envelope, value: bytes | None) -> Iterator[Close]:
         """The terminal stage gave the request's value, or an error or tombstone in its place."""
+        if offset >= self.position and offset not in self._closed:
+            self._early[offset] = (envelope, value)
+            return
         match envelope.kind:
             case Kind.ERROR:
                 yield from self.fail(offset, "error", decode_failure(value), envelope)

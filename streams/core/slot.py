@@ -342,6 +342,7 @@ class Slot:
                 node.failures = failures
                 yield from self._start(node)
                 return
+            run.is_settled = False  # it may have returned before: what it emitted was refused
         run.result = result
         yield from self._settle(run)
 
