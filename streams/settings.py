@@ -56,6 +56,8 @@ class PipelineSettings(BaseSettings):
     """Of every topic of the pipeline; the most instances of a stage that can share its work. Fixed once topics exist."""
     lanes: PositiveInt = 8
     """Partitions of each model's prompt topic: the most workers that can share a model."""
+    routing: str = "round-robin"
+    """The policy by which prompts go to lanes."""
     replication: PositiveInt = 1
     """3 or more in production, with min.insync.replicas 2; 1 loses what its one disk loses."""
     deadline_seconds: PositiveSeconds = DEADLINE_SECONDS

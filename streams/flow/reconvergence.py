@@ -1,23 +1,27 @@
-"""Which stages' runs a digest must carry past a join, so that two ways of one flow cannot mix runs (PROTOCOL §2).
+"""Which stages' runs a digest must carry past a join, so that two ways of one flow cannot mix runs (PROTOCOL
+§2).
 
-`lin` names the runs of all ancestors at the item's depth or above. A join drops the deeper ones. That loses nothing,
-unless a later stage *meets* the dropped stage S again over another way: two of its inputs could then be built on
-different runs of S, and their lineages would not show it. The join therefore writes a digest of (path of S → run), the
-stages on the way hand it on, and the meeting stage compares.
+`lin` names the runs of all ancestors at the item's depth or above. A join drops the deeper ones. That loses
+nothing, unless a later stage *meets* the dropped stage S again over another way: two of its inputs could then
+be built on different runs of S, and their lineages would not show it. The join therefore writes a digest of
+(path of S → run), the stages on the way hand it on, and the meeting stage compares.
 
-Which ways count? Two inputs of a stage agree, by lineage, on every stage T that both name. If a way from S leads
-through such a T, and T is not dropped between there and the input, then T's run says what this way saw of S; a stage
-that met S itself has compared. So S needs comparing at a meeting exactly if *both* inputs have a way from S without
-such a T. S itself counts as T, if both inputs name it and the way never rises above it. All stages in both sets are
-compared, not only the last ones: a fork that gave nothing has no later stage that would show its run.
+Which ways count? Two inputs of a stage agree, by lineage, on every stage T that both name. If a way from S
+leads through such a T, and T is not dropped between there and the input, then T's run says what this way saw
+of S; a stage that met S itself has compared. So S needs comparing at a meeting exactly if *both* inputs have
+a way from S without such a T. S itself counts as T, if both inputs name it and the way never rises above it.
+All stages in both sets are compared, not only the last ones: a fork that gave nothing has no later stage that
+would show its run.
 
 One side may well name S in its own lineage. This is how a summary of siblings comes back to each of them:
-`share(score, total(scores))` compares the run of `score` that its lineage names with those that `total` was built on.
-And it may do both: the output of `share` names the run of its own `score`, and was also built on those of all its
-siblings; if that meets a third thing made from all scores, its digest is what counts, so `share` carries one, too.
+`share(score, total(scores))` compares the run of `score` that its lineage names with those that `total` was
+built on. And it may do both: the output of `share` names the run of its own `score`, and was also built on
+those of all its siblings; if that meets a third thing made from all scores, its digest is what counts, so
+`share` carries one, too.
 
-A digest covers all nodes of S below the *scope*, the shallowest node on its way. Where the scopes of the two sides
-differ, comparing needs all nodes of S below the shallower scope at one instance, so the meeting groups there.
+A digest covers all nodes of S below the *scope*, the shallowest node on its way. Where the scopes of the two
+sides differ, comparing needs all nodes of S below the shallower scope at one instance, so the meeting groups
+there.
 """
 
 from __future__ import annotations
@@ -52,7 +56,8 @@ _At = tuple[str, Ancestry]  # a stage, and the shallowest ancestry on the way fr
 
 
 def digests(stages: Sequence[Traced]) -> Digests:
-    """`stages` in topological order. Cost: O(pairs of inputs × stages × depth) per stage; it runs once, at import."""
+    """`stages` in topological order. Cost: O(pairs of inputs × stages × depth) per stage; it runs once,
+    at import."""
     by_name = {stage.name: stage for stage in stages}
     carried: dict[str, set[str]] = {stage.name: set() for stage in stages}
     scope_depth: dict[str, int] = {}
@@ -71,7 +76,8 @@ def digests(stages: Sequence[Traced]) -> Digests:
 
 
 class _Ways:
-    """All ways to one input on which nothing that both sides agree on decides what is seen of the stages before."""
+    """All ways to one input on which nothing that both sides agree on decides what is seen of the stages
+    before."""
 
     def __init__(self, by_name: Mapping[str, Traced], source: str, agreed: frozenset[str]) -> None:
         self._by_name = by_name

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import (
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -130,7 +130,8 @@ def set_session_timeouts(kafka: KafkaSettings, groups: Iterable[str], settings: 
             ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in values.items()
         ]
         resources.append(ConfigResource(ResourceType.GROUP, group, incremental_configs=entries))
-    for future in AdminClient(kafka.client()).incremental_alter_configs(resources).values():
+    admin = AdminClient(kafka.client())  # its futures end with it
+    for future in admin.incremental_alter_configs(resources).values():
         try:
             future.result()
         except KafkaException as error:

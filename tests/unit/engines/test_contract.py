@@ -86,9 +86,7 @@ class TestEveryEngine:
         prompts = [f"The number {n} is followed by" for n in range(2 * min(engine.max_parallel, 4))]
         alone = [text_of(await chunks_of(engine, generation(prompt, max_tokens=6))) for prompt in prompts[:2]]
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(chunks_of(engine, generation(prompt, max_tokens=6))) for prompt in prompts
-            ]
+            tasks = [group.create_task(chunks_of(engine, generation(prompt, max_tokens=6))) for prompt in prompts]
         for task in tasks:
             positions = [chunk.position for chunk in task.result() if chunk.tokens]
             assert positions == sorted(set(positions))
@@ -143,7 +141,7 @@ class TestEveryEngine:
         assert any(chunk.logprobs for chunk in chunks)
 
     async def test_a_prompt_seen_before_is_found_in_the_cache(self, engine: Engine) -> None:
-        prompt = "Sentence: the capital of Chile is Santiago.\n" * 12
+        prompt = "Sentence: the capital of Chile is Santiago.\n" * 6
         await chunks_of(engine, generation(prompt, max_tokens=1))
         again = (await chunks_of(engine, generation(prompt, max_tokens=1)))[0].cached_tokens
         if again is None:
