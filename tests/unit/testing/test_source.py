@@ -22,7 +22,7 @@ def test_a_named_kafka_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_source_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DESCANT_TEST_KAFKA", "podman")
-    with pytest.raises(ConfigError, match="'podman'. Set it to auto, embedded or docker"), kafka_for_tests():
+    with pytest.raises(ConfigError, match=r"'podman'\. Set it to auto, embedded or docker"), kafka_for_tests():
         pass
 
 
