@@ -63,9 +63,7 @@ class DescantPolicy:
         weights, matter = self.weights, kappa(prompt.fork)
         depth = fleet.cached_blocks(prompt.blocks, sends.blocks)
         uncached = np.maximum(prompt.tokens - depth * prompt.block_tokens, 1.0)
-        wait = (
-            np.maximum(fleet.pend - (now - fleet.ts) * fleet.rate, 0.0) + sends.fresh_tokens * sends.instances
-        )
+        wait = np.maximum(fleet.pend - (now - fleet.ts) * fleet.rate, 0.0) + sends.fresh_tokens * sends.instances
         first = (wait + uncached) / fleet.rate
         decode = (weights.decode * min(self.expected_output(prompt, fleet), prompt.max_output)) * fleet.itl
         others = weights.externality_whole if prompt.whole_request else weights.externality
