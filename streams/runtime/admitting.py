@@ -1,4 +1,4 @@
-"""Ingress in this process: public requests in, accepted records out, and the only place that may pause (PROTOCOL §9)."""
+"""Ingress in this process: public requests in, accepted records out; it alone may pause (PROTOCOL §9)."""
 
 from __future__ import annotations
 
