@@ -49,7 +49,7 @@ class Options:
     workers: int
 
 
-def demo(
+def command(
     questions: Annotated[int, typer.Option(min=1, max=len(COUNTRIES), help="How many questions to ask.")] = 12,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Questions under way at once.")] = 1,
     engine: Annotated[str, typer.Option(help="llamacpp, openai or vllm.")] = "llamacpp",

@@ -67,7 +67,8 @@ def worker_command(engine: str, model: str, bootstrap: str) -> Command:
 
 
 def _descant() -> tuple[str, ...]:
-    return sys.executable, "-m", "streams.cli"
+    # The `descant` beside this interpreter need not be on the PATH, nor be ours if one is.
+    return sys.executable, "-c", "from streams.cli import main; main()"
 
 
 @dataclass(slots=True)
