@@ -132,7 +132,9 @@ class CloserHost(StageHost):
         txn = self.txn = broker.begin()
         process, wire, member = self.process, self.process.wire, self.process.member
         closed = process.control.of(q)
-        low = self.closer.low
+        for close in batch:
+            self.closer.covered(close)
+        low = self.closer.committable
         records: list[tuple[str, Record, Close]] = []
         for close in batch:
             if close.envelope is not None:
@@ -209,6 +211,8 @@ class CloserHost(StageHost):
 
     def transaction_offsets(self) -> tuple[dict[str, int], SlotMetadata]:
         offsets, metadata = super().committable()
+        accepted = f"p.{REQUEST}"
+        offsets[accepted] = min(offsets[accepted], self.closer.committable)
         position = self.answered.position(self.answers_end)
         if not self.world.rules.window_from_oldest_needed:
             position = self.answers_end

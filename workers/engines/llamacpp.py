@@ -91,6 +91,7 @@ class LlamaCppEngine:
         wanted.cpuparams.n_threads = wanted.cpuparams_batch.n_threads = self._settings.threads
         # Without the whole window a slot could go back only as far as its last few hundred tokens.
         wanted.swa_full = True
+        wanted.n_ctx_checkpoints = 0
         wanted.cache_ram_mib = 0
         wanted.cache_idle_slots = False
         wanted.fit_params = False
