@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.active_learning.world import Array, Task
 
 mpl.use("svg")
-from matplotlib import pyplot as plt  # noqa: E402 the backend is chosen first
+from matplotlib import pyplot as plt
 
 
 def draw(tasks: list[Task], found: dict[str, dict[str, Array]], file: Path) -> None:
