@@ -53,9 +53,7 @@ class Target:
         if isinstance(on, str):
             pipeline, dot, stage = on.rpartition(".")
             if not (dot and pipeline and stage) or JOINED in on:
-                raise AssertionSetupError(
-                    f"on={on!r}: write it as 'pipeline.stage', or give the stage object itself."
-                )
+                raise AssertionSetupError(f"on={on!r}: write it as 'pipeline.stage', or give the stage object itself.")
             return Target(pipeline, stage)
         owner = getattr(on, "pipeline", None)
         pipeline_name = owner if isinstance(owner, str) else getattr(owner, "name", None)
@@ -137,9 +135,8 @@ class Assertion:
         if self.rule is not None and self.per is None:
             outputs = self.rule.outputs(*member.typed(self.adapters))
             return tuple(dict.fromkeys(output.id for output in outputs))
-        if self.per is None:
+        if not callable(self.per):
             return ("",)
-        assert callable(self.per)
         return (canonical(_plain(self.per(*member.typed(self.adapters)))),)
 
     def call(self, member: Member, before: Sequence[Member]) -> Any:
@@ -191,17 +188,13 @@ def targets(on: On | Sequence[On]) -> tuple[Target, ...]:
     return found
 
 
-def parameters(
-    function: Callable[..., Any], count: int, name: str
-) -> tuple[tuple[TypeAdapter[Any] | None, ...], bool]:
+def parameters(function: Callable[..., Any], count: int, name: str) -> tuple[tuple[TypeAdapter[Any] | None, ...], bool]:
     """The adapters of the first `count` parameters, and whether one more is there for the window."""
     try:
         signature = inspect.signature(function, eval_str=True)
     except (NameError, TypeError):
         signature = inspect.signature(function)
-    positional = [
-        p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
+    positional = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = [p for p in positional if p.default is p.empty]
     if not (count <= len(positional) and len(required) <= count + 1):
         raise AssertionSetupError(

@@ -210,9 +210,7 @@ def _bounded(observation: Observation) -> dict[str, Any]:
             room -= len(encoded)
         else:
             hashed = hashlib.sha256(encoded).hexdigest()
-            example[stage] = ValueRef(
-                reference=observation.source, bytes=len(encoded), sha256=hashed
-            ).model_dump()
+            example[stage] = ValueRef(reference=observation.source, bytes=len(encoded), sha256=hashed).model_dump()
     return example
 
 

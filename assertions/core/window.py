@@ -30,9 +30,7 @@ class WindowSpec:
         if count is not None and (isinstance(count, bool) or count < 1):
             raise AssertionSetupError(f"window={count!r}: a window by count holds at least one observation.")
         if count is not None and count > KEY_ENTRIES_MAX:
-            raise AssertionSetupError(
-                f"window={count}: at most {KEY_ENTRIES_MAX} observations are kept for one key."
-            )
+            raise AssertionSetupError(f"window={count}: at most {KEY_ENTRIES_MAX} observations are kept for one key.")
         if within is not None and not within > 0:
             raise AssertionSetupError(f"within={within!r}: a window by time is longer than 0 seconds.")
         return WindowSpec(count, HORIZON_SECONDS if within is None else float(within))
