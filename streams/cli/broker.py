@@ -19,7 +19,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 @app.command()
 def up(
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help=f"Port on 127.0.0.1; {DEFAULT_PORT} if free, 0 takes any.")
+        int | None,
+        typer.Option(min=0, max=65535, help=f"Port on 127.0.0.1; {DEFAULT_PORT} if not given, 0 takes a free one."),
     ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder for its records, which are kept.", file_okay=False)

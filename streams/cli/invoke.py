@@ -25,7 +25,9 @@ def invoke(target: object, name: str, arguments: list[str]) -> int:
         # Ctrl-C or Ctrl-D in the command, or a question answered with no.
         raise KeyboardInterrupt from error
     except _ClickUsageError as error:
-        raise UsageError(f"{error.format_message().rstrip('.')}. `{name} --help` shows what it takes.") from error
+        # Empty where a group of commands was called without one: it has shown its help already.
+        said = error.format_message().rstrip(".") or "a command is missing"
+        raise UsageError(f"{said}. `{name} --help` shows what it takes.") from error
     except _ClickError as error:
         raise ConfigError(error.format_message(), code="cli") from error
     return status if isinstance(status, int) else 0

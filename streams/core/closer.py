@@ -23,7 +23,8 @@ IDEMPOTENCY_WINDOW: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """A request ends. `envelope` and `value` are the answer record, or None for a duplicate, which gets none."""
+    """A request ends. `envelope` and `value` are the answer record, or None for a duplicate, which gets none, and for
+    a record that is no request (`taken`)."""
 
     offset: int
     reason: str
@@ -90,9 +91,16 @@ class Closer:
     def open_count(self) -> int:
         return len(self._open)
 
+    def is_closed(self, offset: int) -> bool:
+        """Decided on, written or not: what the closer's own slot must go by. `control` says it later, and a record
+        that came in between would be taken for the first of its group."""
+        return offset in self._closed or (offset < self.position and offset not in self._open)
+
     def accepted(self, offset: int, envelope: Envelope, value: bytes | None) -> Iterator[Close]:
         """Take the next record of the accepted partition."""
         self.position = offset + 1
+        if offset in self._closed:
+            return
         match envelope.kind:
             case Kind.ITEM | Kind.ERROR:
                 yield from self._request(offset, envelope, value)
@@ -103,11 +111,12 @@ class Closer:
             case Kind.FAIL if envelope.serial is not None:
                 yield from self.fail(envelope.serial.offset, "failed", decode_failure(value))
             case _:
-                return
+                pass
+        if envelope.kind not in (Kind.ITEM, Kind.ERROR):
+            # It takes a place in the admission window, and nothing else would ever say that the place is free.
+            yield Close(offset, "taken", envelope.id)
 
     def _request(self, offset: int, envelope: Envelope, value: bytes | None) -> Iterator[Close]:
-        if offset in self._closed:
-            return
         if envelope.id in self._by_id or envelope.id in self.answered:
             yield Close(offset, "duplicate", envelope.id)
             return

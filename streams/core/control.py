@@ -18,7 +18,7 @@ class ControlEntry:
     offset: int
     """On `accepted`: the request that closed."""
     reason: str
-    """answered | error | cancelled | deadline | duplicate | failed"""
+    """answered | error | cancelled | deadline | duplicate | failed | taken (no request)"""
     low: int
     """Every accepted record below this offset is closed."""
     since: int

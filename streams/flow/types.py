@@ -82,7 +82,7 @@ def _class_fits(produced: Any, wanted: Any) -> bool:
     outer, inner = get_origin(produced) or produced, get_origin(wanted) or wanted
     if not isinstance(outer, type) or not isinstance(inner, type):
         return False
-    if outer is int and inner is float:
+    if issubclass(outer, int) and inner is float:
         return True
     if not issubclass(outer, inner):
         return False

@@ -1,13 +1,14 @@
-"""Ingress in this process: public requests in, accepted records out, and the only place that may pause (PROTOCOL §9)."""
+"""Ingress in this process: public requests in, accepted records out; it alone may pause (PROTOCOL §9)."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import OrderedDict, deque
+from collections.abc import Coroutine
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message
 from pydantic import TypeAdapter, ValidationError
 
 from streams.core.ingress import Ingress, IngressLimits
@@ -15,7 +16,7 @@ from streams.core.offsets import SlotMetadata
 from streams.core.partition import partition_of
 from streams.core.plan import REQUEST
 from streams.errors import BrokerError
-from streams.runtime.consumer import CALL_SECONDS, headers_of, retrying
+from streams.runtime.consumer import headers_of
 from streams.runtime.ownership import SlotOwner, SlotState
 from streams.runtime.services import Services
 from streams.runtime.topics import group_of, requests_topic
@@ -37,12 +38,14 @@ class IngressRole:
         limits = IngressLimits(settings.request_bytes_max, settings.deadline_seconds)
         self.core: Final = Ingress(plan.digest, _validator(plan.request_type), limits)
         self._waiting: Final[deque[tuple[IngressSlot, Message]]] = deque()
-        self._paused: list[TopicPartition] = []
+        self._is_paused = False
+        self._calls: Final[set[asyncio.Task[None]]] = set()
         self._ends: Final[dict[int, int]] = {}
         self._on_the_way: Final[dict[int, int]] = {}
         self._task: asyncio.Task[None] | None = None
         self.owner: Final = SlotOwner(
             services.kafka,
+            services.lookup,
             group_of(plan.pipeline, ROLE),
             [requests_topic(plan.pipeline)],
             self._open,
@@ -63,19 +66,8 @@ class IngressRole:
 
     async def _look(self) -> None:
         topic = self._services.plan.topic(REQUEST)
-
-        def ends() -> dict[int, int]:
-            consumer = self.owner.consumer_thread.consumer
-            return {
-                q: retrying(
-                    lambda q=q: consumer.get_watermark_offsets(  # type: ignore[misc]
-                        TopicPartition(topic, q), timeout=CALL_SECONDS, cached=False
-                    )
-                )[1]
-                for q in range(self._services.settings.partitions)
-            }
-
-        for q, end in (await asyncio.to_thread(ends)).items():
+        places = [(topic, q) for q in range(self._services.settings.partitions)]
+        for (_, q), end in (await self._services.lookup.ends(places)).items():
             self._ends[q] = max(end, self._ends.get(q, 0))
 
     def _has_room(self, q: int) -> bool:
@@ -110,15 +102,19 @@ class IngressRole:
             self._waiting.popleft()
             if not slot.is_dropped:
                 self._accept(slot, message, q)
-        if self._paused:
-            self.owner.consumer_thread.consumer.resume(self._paused)
-            self._paused = []
+        if self._is_paused:
+            self._is_paused = False
+            self._spawn(self.owner.consumer_thread.call(_resume))
 
     def _pause(self) -> None:
-        held = self.owner.consumer_thread.consumer.assignment()
-        if not self._paused and held:
-            self.owner.consumer_thread.consumer.pause(held)
-            self._paused = held
+        if not self._is_paused:
+            self._is_paused = True
+            self._spawn(self.owner.consumer_thread.call(_pause))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
 
     def _accept(self, slot: IngressSlot, message: Message, q: int) -> None:
         accepted = self.core.accept(
@@ -186,6 +182,14 @@ class IngressSlot:
 
     def drop(self) -> None:
         self.is_dropped = True
+
+
+def _pause(consumer: Consumer) -> None:
+    consumer.pause(consumer.assignment())
+
+
+def _resume(consumer: Consumer) -> None:
+    consumer.resume(consumer.assignment())
 
 
 def _key(message: Message) -> bytes:

@@ -90,13 +90,17 @@ class CloserRole:
         plan = self._services.plan
         return SlotOwner(
             self._services.kafka,
+            self._services.lookup,
             group_of(plan.pipeline, ROLE),
             [plan.topic(source) for source in self._shape.sources],
             self._open,
             self._services.fatal,
             commits_itself=False,
-            before_release=self._idle.wait,
+            before_release=self._until_idle,
         )
+
+    async def _until_idle(self) -> None:
+        await self._idle.wait()
 
     def start(self) -> None:
         self.owner.start()
@@ -116,11 +120,13 @@ class CloserRole:
         await self._services.follower.read_up_to_now(partition)
         start = metadata.answers_position or 0
         committed = positions[self._shape.sources.index(REQUEST)]
-        answered, end = await asyncio.to_thread(self._read_answered, partition, start)
+        topic = answers_topic(self._services.plan.pipeline)
+        end = (await self._services.lookup.ends([(topic, partition)]))[topic, partition]
+        answered = await asyncio.to_thread(self._read_answered, partition, start, end)
         answered.forget(committed)
         return CloserSlot(self._services, self._shape, partition, metadata, positions, answered, end, self._decide)
 
-    def _read_answered(self, partition: int, start: int) -> tuple[AnsweredIds, int]:
+    def _read_answered(self, partition: int, start: int, end: int) -> AnsweredIds:
         found = AnsweredIds(self._services.settings.idempotency_window)
         topic = answers_topic(self._services.plan.pipeline)
         config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
@@ -130,10 +136,10 @@ class CloserRole:
         )
         try:
             at = TopicPartition(topic, partition)
-            low, high = retrying(lambda: consumer.get_watermark_offsets(at, timeout=CALL_SECONDS, cached=False))
+            low, _ = retrying(lambda: consumer.get_watermark_offsets(at, timeout=CALL_SECONDS, cached=False))
             position = max(start, low)
             consumer.assign([TopicPartition(topic, partition, position)])
-            while position < high:
+            while position < end:
                 message = consumer.poll(POLL_SECONDS)
                 if message is None:
                     continue
@@ -141,9 +147,9 @@ class CloserRole:
                 if error is None:
                     position = (message.offset() or 0) + 1
                     _remember(found, message)
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 — librdkafka's own name
+                elif error.code() == KafkaError._PARTITION_EOF:
                     position = message.offset() or 0  # behind the last marker, or before a transaction still open
-            return found, high
+            return found
         finally:
             consumer.close()
 
@@ -181,7 +187,7 @@ class CloserRole:
         return writer
 
     def _take_batch(self) -> list[tuple[CloserSlot, Close]]:
-        batch = []
+        batch: list[tuple[CloserSlot, Close]] = []
         while self._due and len(batch) < BATCH_CLOSINGS:
             slot, close = self._due.popleft()
             if not slot.is_dropped:
@@ -190,7 +196,8 @@ class CloserRole:
 
     async def _write(self, batch: list[tuple[CloserSlot, Close]]) -> None:
         while True:
-            group = self.owner.consumer_thread.consumer.consumer_group_metadata()  # before ownership is looked at
+            # Before ownership is looked at: if it is lost later, the coordinator knows this metadata as stale.
+            group = await self.owner.consumer_thread.call(lambda consumer: consumer.consumer_group_metadata())
             batch = [(slot, close) for slot, close in batch if not slot.is_dropped]
             if not batch or self._writer is None:
                 return
@@ -207,6 +214,7 @@ class CloserRole:
                 log.warning("transaction outcome unknown", reason=str(error))
                 await self._start_over()
                 return
+            self.owner.note_committed(offsets)
             for slot, close in batch:
                 slot.written(close)
             return

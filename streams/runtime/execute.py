@@ -35,7 +35,7 @@ class StageCode:
         self._writer: Final = TypeAdapter[Any](Prompt if stage.kind is StageKind.MODEL else stage.output_type)
         self.is_inline: Final = (
             not inspect.iscoroutinefunction(stage.function)
-            and not inspect.isasyncgenfunction(stage.function)
+            and (stage.kind is not StageKind.FORK or inspect.isgeneratorfunction(stage.function))
             and all(i.mode is InputMode.ITEM for i in stage.inputs)
         )
         """A plain `def` over plain values: called where it stands, without a task."""

@@ -13,6 +13,7 @@ from streams.core.control import Control, decode_control
 from streams.core.lineage import Serial
 from streams.errors import RecordError
 from streams.runtime.consumer import BATCH_RECORDS, CALL_SECONDS, CONSUMER_CONFIG, POLL_SECONDS, retrying
+from streams.runtime.offsets import OffsetLookup
 from streams.runtime.topics import control_topic
 from streams.settings import KafkaSettings
 
@@ -25,10 +26,13 @@ OnClosed = Callable[[Serial], None]
 class ControlFollower:
     """One pipeline's closed requests; `ready` when everything written before the start has been read."""
 
-    def __init__(self, kafka: KafkaSettings, pipeline: str, on_fatal: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, lookup: OffsetLookup, pipeline: str, on_fatal: Callable[[BaseException], None]
+    ) -> None:
         self.state: Final = Control()
         self.ready: Final = asyncio.Event()
         self._topic: Final = control_topic(pipeline)
+        self._lookup: Final = lookup
         config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
         config.update({"auto.offset.reset": "earliest", "enable.partition.eof": True})
         self._consumer: Final = Consumer({**kafka.client(), **config, "group.id": f"{pipeline}.follower"})
@@ -49,10 +53,7 @@ class ControlFollower:
     async def read_up_to_now(self, partition: int) -> None:
         """Return when all entries that are on the partition now have been read, those in open transactions included."""
         await self.ready.wait()
-        at = TopicPartition(self._topic, partition)
-        _, high = await asyncio.to_thread(
-            retrying, lambda: self._consumer.get_watermark_offsets(at, timeout=CALL_SECONDS, cached=False)
-        )
+        high = (await self._lookup.ends([(self._topic, partition)]))[self._topic, partition]
         if self._read_to.get(partition, 0) < high:
             future: asyncio.Future[None] = self._loop.create_future()
             self._waiting.append((partition, high, future))
@@ -135,4 +136,4 @@ class ControlFollower:
 
 def _is_end(message: Message) -> bool:
     error = message.error()
-    return error is not None and error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001 — librdkafka's own name
+    return error is not None and error.code() == KafkaError._PARTITION_EOF

@@ -10,13 +10,15 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
-from confluent_kafka import KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from streams.core.offsets import SlotMetadata, decode_metadata
-from streams.runtime.consumer import CALL_SECONDS, NOT_MEMBER, ConsumerThread, retrying
+from streams.runtime.consumer import NOT_MEMBER, RETRIABLE, RETRY_SECONDS, ConsumerThread
+from streams.runtime.offsets import OffsetLookup
 from streams.settings import KafkaSettings
 
 COMMIT_SECONDS: Final = 0.1
@@ -47,21 +49,31 @@ OpenSlot = Callable[[int, SlotMetadata, dict[int, int]], Awaitable[SlotState]]
 """(partition, committed metadata with our epoch, source -> position) -> the slot, ready for replay."""
 
 
+@dataclass(slots=True)
+class _Committed:
+    offset: int
+    metadata: str | None
+
+
 @dataclass(slots=True, eq=False)
 class _Owned:
     partition: int
-    topics: set[str] = field(default_factory=set)
+    committed: dict[str, _Committed] = field(default_factory=dict)
+    """By topic: as it was at assignment, then what we committed. Whoever owned another partition of the slot
+    until then had stopped committing for all of it before that one was given to us (PROTOCOL §6.4)."""
     state: SlotState | None = None
     behind: dict[int, int] = field(default_factory=dict)
     """Source -> end offset that replay has to reach."""
-    committed: tuple[dict[int, int], str] | None = None
     is_caught_up: bool = False
+    is_leaving: bool = False
+    """Inside a revoke: one last commit is allowed."""
 
 
 class SlotOwner:
     def __init__(
         self,
         kafka: KafkaSettings,
+        lookup: OffsetLookup,
         group: str,
         topics: Sequence[str],
         open_slot: OpenSlot,
@@ -80,7 +92,7 @@ class SlotOwner:
         self.has_joined: Final = asyncio.Event()
         """Set once a first assignment is taken over and caught up."""
         self._consumer_thread: Final = ConsumerThread(kafka, group, topics, self)
-        self._consumer: Final = self._consumer_thread.consumer
+        self._lookup: Final = lookup
         self._open_slot: Final = open_slot
         self._on_fatal: Final = on_fatal
         self._commits_itself: Final = commits_itself
@@ -125,8 +137,8 @@ class SlotOwner:
         whole = []
         for p in partitions:
             owned = self._owned.setdefault(p.partition, _Owned(p.partition))
-            owned.topics.add(p.topic)
-            if len(owned.topics) == len(self.topics):
+            owned.committed[p.topic] = _Committed(p.offset, p.metadata)
+            if len(owned.committed) == len(self.topics):
                 whole.append(owned)
             else:
                 asyncio.get_running_loop().call_later(INCOMPLETE_ALARM_SECONDS, self._alarm, owned)
@@ -134,8 +146,8 @@ class SlotOwner:
             self._spawn(self._take_over(whole))
 
     def _alarm(self, owned: _Owned) -> None:
-        if self._owned.get(owned.partition) is owned and len(owned.topics) < len(self.topics):
-            log.error("slot incomplete", group=self.group, partition=owned.partition, topics=sorted(owned.topics))
+        if self._owned.get(owned.partition) is owned and len(owned.committed) < len(self.topics):
+            log.error("slot incomplete", group=self.group, partition=owned.partition, topics=sorted(owned.committed))
 
     async def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         going = self._leave(partitions)
@@ -162,10 +174,12 @@ class SlotOwner:
             if owned is None:
                 continue
             going.append(owned)
-            rest = owned.topics - {p.topic for p in partitions if p.partition == number}
+            owned.is_leaving = True
+            lost = {p.topic for p in partitions if p.partition == number}
+            rest = {topic: place for topic, place in owned.committed.items() if topic not in lost}
             if rest:
+                # Not paused: what still comes of them is dropped, and the takeover seeks to what was committed.
                 self._owned[number] = _Owned(number, rest)
-                self._consumer.pause([TopicPartition(topic, number) for topic in rest])
         return going
 
     def records(self, batch: Sequence[Message]) -> None:
@@ -185,62 +199,40 @@ class SlotOwner:
     # -- takeover --------------------------------------------------------------------------------------------------
 
     async def _take_over(self, slots: list[_Owned]) -> None:
-        consumer = self._consumer
-        places = [TopicPartition(topic, o.partition) for o in slots for topic in self.topics]
-
-        def still() -> bool:
-            return all(self._owned.get(o.partition) is o for o in slots)
-
-        def look() -> list[TopicPartition]:
-            found = retrying(lambda: consumer.committed(places, timeout=CALL_SECONDS), still=still)
-            for place in found:
-                if place.offset < 0:  # a new group begins with the first record there is
-                    place.offset = retrying(
-                        lambda place=place: consumer.get_watermark_offsets(place, timeout=CALL_SECONDS, cached=False)  # type: ignore[misc]
-                    )[0]
-            return found
-
-        epochs: dict[int, SlotMetadata] = {}
-        begin: dict[tuple[str, int], int] = {}
-        for place in await asyncio.to_thread(look):
-            begin[place.topic, place.partition] = place.offset
-            if place.topic == self.topics[0]:
-                epochs[place.partition] = _next_epoch(place.metadata)
+        entries = []
+        for owned in slots:
+            positions = {s: owned.committed[topic].offset for s, topic in enumerate(self.topics)}
+            entries.append((owned, positions, _next_epoch(owned.committed[self.topics[0]].metadata)))
         async with self._commit_lock:
-            if not still():
-                self._spawn(self._take_over([o for o in slots if self._owned.get(o.partition) is o]))
-                return
-            entries = [
-                (o, {s: begin[t, o.partition] for s, t in enumerate(self.topics)}, epochs[o.partition]) for o in slots
-            ]
             if not await self._commit_entries(entries):
-                return  # no longer a member: the callbacks say what happens next
+                return  # lost meanwhile: the callbacks say what happens next
         await self._open(entries)
 
     async def _open(self, entries: list[tuple[_Owned, dict[int, int], SlotMetadata]]) -> None:
         for owned, positions, metadata in entries:
             state = await self._open_slot(owned.partition, metadata, positions)
             # Ends are noted after the fenced commit: whatever an earlier owner produced before it is below them.
-            ends = await asyncio.to_thread(self._ends, owned.partition)
+            ends = await self._lookup.ends((topic, owned.partition) for topic in self.topics)
+            if self._owned.get(owned.partition) is not owned:
+                state.drop()
+                continue
+            await self._consumer_thread.call(partial(self._begin_reading, owned.partition, positions))
             if self._owned.get(owned.partition) is not owned:
                 state.drop()
                 continue
             owned.state = state
-            owned.behind = {s: end for s, end in ends.items() if end > positions[s]}
-            for source, topic in enumerate(self.topics):
-                self._consumer.seek(TopicPartition(topic, owned.partition, positions[source]))
-            self._consumer.resume([TopicPartition(topic, owned.partition) for topic in self.topics])
+            owned.behind = {
+                source: ends[topic, owned.partition]
+                for source, topic in enumerate(self.topics)
+                if ends[topic, owned.partition] > positions[source]
+            }
             self._check_caught_up(owned)
 
-    def _ends(self, partition: int) -> dict[int, int]:
-        return {
-            source: retrying(
-                lambda topic=topic: self._consumer.get_watermark_offsets(  # type: ignore[misc]
-                    TopicPartition(topic, partition), timeout=CALL_SECONDS, cached=False
-                )
-            )[1]
-            for source, topic in enumerate(self.topics)
-        }
+    def _begin_reading(self, partition: int, positions: dict[int, int], consumer: Consumer) -> None:
+        places = [TopicPartition(topic, partition, positions[s]) for s, topic in enumerate(self.topics)]
+        for place in places:
+            consumer.seek(place)
+        consumer.resume(places)
 
     def _check_caught_up(self, owned: _Owned) -> None:
         if not owned.behind and not owned.is_caught_up and owned.state is not None:
@@ -262,7 +254,7 @@ class SlotOwner:
         for owned in slots:
             if owned.state is not None:
                 offsets, metadata = owned.state.committable()
-                if owned.committed != (offsets, metadata.encode()):
+                if self._is_news(owned, offsets, metadata):
                     entries.append((owned, offsets, metadata))
         if entries:
             await self._commit_entries(entries)
@@ -270,23 +262,28 @@ class SlotOwner:
     async def _commit_entries(self, entries: list[tuple[_Owned, dict[int, int], SlotMetadata]]) -> bool:
         places = [p for o, offsets, metadata in entries for p in self.places(o.partition, offsets, metadata)]
 
-        def commit() -> None:
-            for place in self._consumer.commit(offsets=places, asynchronous=False) or ():
-                if place.error is not None:
-                    raise KafkaException(place.error)
-
-        def still() -> bool:
-            return all(self._owned.get(o.partition) is o for o, _, _ in entries)
-
-        try:
-            await asyncio.to_thread(retrying, commit, still=still)
-        except KafkaException as error:
-            if error.args[0].code() in NOT_MEMBER or not still():
+        while all(self._owned.get(o.partition) is o or o.is_leaving for o, _, _ in entries):
+            error = await self._consumer_thread.commit(places)
+            if error is None:
+                break
+            if error.code() in NOT_MEMBER:
                 return False
-            raise
+            if error.code() not in RETRIABLE:
+                raise KafkaException(error)
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            return False
         for owned, offsets, metadata in entries:
-            owned.committed = (offsets, metadata.encode())
+            for place in self.places(owned.partition, offsets, metadata):
+                known = owned.committed[place.topic]  # shared with what is left of a slot that is being given up
+                known.offset, known.metadata = place.offset, place.metadata
         return True
+
+    def _is_news(self, owned: _Owned, offsets: dict[int, int], metadata: SlotMetadata) -> bool:
+        known = owned.committed
+        return known[self.topics[0]].metadata != metadata.encode() or any(
+            known[topic].offset != offsets[source] for source, topic in enumerate(self.topics)
+        )
 
     def places(self, partition: int, offsets: dict[int, int], metadata: SlotMetadata) -> list[TopicPartition]:
         """What one slot commits, as the client takes it."""
@@ -294,6 +291,14 @@ class SlotOwner:
             TopicPartition(topic, partition, offsets[source], metadata.encode() if source == 0 else "")
             for source, topic in enumerate(self.topics)
         ]
+
+    def note_committed(self, places: Sequence[TopicPartition]) -> None:
+        """Somebody committed these with a transaction of ours."""
+        for place in places:
+            owned = self._owned.get(place.partition)
+            if owned is not None and place.topic in owned.committed:
+                known = owned.committed[place.topic]
+                known.offset, known.metadata = place.offset, place.metadata
 
     async def close(self) -> None:
         """Commit, leave the group, end all tasks."""

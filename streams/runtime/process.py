@@ -23,8 +23,8 @@ STANDBY_SECONDS: Final = 10.0
 
 
 class Role(Protocol):
-    name: str
-    owner: SlotOwner
+    @property
+    def owner(self) -> SlotOwner: ...
 
     def start(self) -> None: ...
     async def close(self) -> None: ...
@@ -81,12 +81,15 @@ class PipelineProcess:
         return CloserRole(services) if name == CLOSER else StageRole(services, self._plan[name])
 
     async def _until_ready(self, services: Services) -> None:
-        joined = asyncio.gather(*(role.owner.has_joined.wait() for role in self._roles))
+        async def all_joined() -> None:
+            for role in self._roles:
+                await role.owner.has_joined.wait()
+
+        joined = asyncio.create_task(all_joined())
         try:
-            await asyncio.wait({joined, services.failed}, timeout=STANDBY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([joined, services.failed], timeout=STANDBY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
             joined.cancel()
-            await asyncio.gather(joined, return_exceptions=True)
         if services.failed.done():
             services.failed.result()
 

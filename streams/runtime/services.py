@@ -16,6 +16,7 @@ from streams.core.record import Envelope, Headers, Kind
 from streams.errors import RecordError
 from streams.runtime.consumer import headers_of
 from streams.runtime.follow import ControlFollower
+from streams.runtime.offsets import OffsetLookup
 from streams.runtime.producer import LoopProducer
 from streams.runtime.route import Router, create_router
 from streams.runtime.topics import dead_letters_topic
@@ -30,8 +31,9 @@ class Services:
         self.kafka: Final = kafka
         self.settings: Final = settings
         self.failed: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
+        self.lookup: Final = OffsetLookup(kafka)
         self.producer: Final = LoopProducer(kafka, self.fatal)
-        self.follower: Final = ControlFollower(kafka, plan.pipeline, self.fatal)
+        self.follower: Final = ControlFollower(kafka, self.lookup, plan.pipeline, self.fatal)
         self.router: Final[Router] = create_router(kafka, settings)
         self.follower.listen(self.router.closed)
         counter = itertools.count(1)

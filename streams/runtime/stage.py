@@ -38,7 +38,7 @@ class StageRole:
         self.name: Final = stage.name
         topics = [services.plan.topic(source) for source in stage.sources]
         group = group_of(services.plan.pipeline, stage.name)
-        self.owner: Final = SlotOwner(services.kafka, group, topics, self._open, services.fatal)
+        self.owner: Final = SlotOwner(services.kafka, services.lookup, group, topics, self._open, services.fatal)
         services.follower.listen(self._closed)
 
     def start(self) -> None:

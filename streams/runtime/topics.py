@@ -130,7 +130,8 @@ def set_session_timeouts(kafka: KafkaSettings, groups: Iterable[str], settings: 
             ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in values.items()
         ]
         resources.append(ConfigResource(ResourceType.GROUP, group, incremental_configs=entries))
-    for future in AdminClient(kafka.client()).incremental_alter_configs(resources).values():
+    admin = AdminClient(kafka.client())  # its futures end with it
+    for future in admin.incremental_alter_configs(resources).values():
         try:
             future.result()
         except KafkaException as error:

@@ -25,7 +25,7 @@ class KafkaForTests:
         self.bootstrap = bootstrap
         self.source = source
         """`named` by KAFKA_BOOTSTRAP_SERVERS, `embedded` as a child process, or in `docker`."""
-        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+        self.admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})  # it outlives the broker
 
     def unique(self, prefix: str) -> str:
         """A name for a topic, group or pipeline that no other test, of this run or another, uses."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # its stubs forget it
 
 from streams.broker import BROKER_SETTINGS, EmbeddedKafka
 from streams.broker.process import ProcessId, identify
@@ -151,8 +151,9 @@ def test_a_folder_is_kept_and_found_again(tmp_path: Path) -> None:
 
 
 def test_our_settings_are_in_force(up: EmbeddedKafka) -> None:
-    resource = ConfigResource(ResourceType.BROKER, "1")
-    (described,) = AdminClient({"bootstrap.servers": up.bootstrap}).describe_configs([resource]).values()
+    resource = ConfigResource(ConfigResource.Type.BROKER, "1")
+    admin = AdminClient({"bootstrap.servers": up.bootstrap})
+    (described,) = admin.describe_configs([resource]).values()
     found = {name: entry.value for name, entry in described.result(30).items()}
     assert {name: found.get(name) for name in BROKER_SETTINGS} == dict(BROKER_SETTINGS)
 
@@ -163,7 +164,7 @@ def test_a_misspelt_topic_is_not_created(up: EmbeddedKafka) -> None:
     assert "no-such-topic" not in admin.list_topics(timeout=10).topics
 
 
-# --- groups: on whatever Kafka the test run has, except where the broker's own settings are what is tested ---------------
+# --- groups, with nothing but the broker's settings to make them right ---
 
 
 class Member:
@@ -171,7 +172,7 @@ class Member:
 
     def __init__(self, bootstrap: str, group: str, topics: list[str], **config: str) -> None:
         self._consumer = Consumer(
-            {"bootstrap.servers": bootstrap, "group.id": group, "group.protocol": "consumer"} | config  # type: ignore[arg-type]
+            {"bootstrap.servers": bootstrap, "group.id": group, "group.protocol": "consumer"} | config
         )
         self._consumer.subscribe(topics)
 
@@ -239,7 +240,7 @@ def test_a_killed_member_is_replaced_within_ten_seconds(up: EmbeddedKafka) -> No
             survivor.close()
 
 
-# --- nothing is left behind ------------------------------------------------------------------------------------------------
+# --- nothing is left behind ---
 
 START_AND_WAIT = """
 import signal, threading
@@ -251,12 +252,23 @@ from streams.broker import EmbeddedKafka
 IN_MAIN = START_AND_WAIT.format(how="with EmbeddedKafka() as kafka:")
 # The thread that starts the broker ends at once: the broker must not end with it.
 IN_A_THREAD = START_AND_WAIT.format(
-    how="kafka = EmbeddedKafka()\nthread = threading.Thread(target=kafka.start)\nthread.start(); thread.join()\nif True:"
+    how="""
+kafka = EmbeddedKafka()
+starter = threading.Thread(target=kafka.start)
+starter.start()
+starter.join()
+if True:"""
 )
 
 
-@pytest.mark.parametrize("script", [IN_MAIN, IN_A_THREAD], ids=["main", "thread"])
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        pytest.param(IN_MAIN, signal.SIGINT, id="interrupted"),
+        pytest.param(IN_MAIN, signal.SIGTERM, id="terminated"),
+        pytest.param(IN_A_THREAD, signal.SIGKILL, id="killed"),
+    ],
+)
 def test_the_broker_ends_with_its_parent(script: str, kind: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -277,7 +289,7 @@ def guards_of(pid: int) -> list[str]:
     return re.findall(rf"descant-broker-guard {pid}\b.*", shown)
 
 
-# --- descant broker ----------------------------------------------------------------------------------------------------------
+# --- descant broker ---
 
 
 @pytest.fixture
@@ -328,7 +340,7 @@ def test_a_background_broker_that_died_is_not_believed(
     assert second["data_dir"] == first["data_dir"]
 
 
-def test_in_the_foreground_it_ends_with_control_c(tmp_path: Path) -> None:
+def test_in_the_foreground_it_ends_with_control_c() -> None:
     command = [sys.executable, "-c", "from streams.cli import main; main()", "broker", "up", "--foreground"]
     with subprocess.Popen(
         [*command, "--port", "0", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -343,7 +355,7 @@ def test_in_the_foreground_it_ends_with_control_c(tmp_path: Path) -> None:
     assert not broker.is_alive
 
 
-# --- the fixture ---------------------------------------------------------------------------------------------------------------
+# --- the fixture ---
 
 
 def test_the_fixture_is_a_real_kafka(kafka: KafkaForTests) -> None:

@@ -145,6 +145,7 @@ def test_a_bug_is_one_line_too_and_a_traceback_on_demand(plugin: Path) -> None:
         (("greet", "--nome", "Ada"), "No such option: --nome"),
         (("greet", "Ada"), "`descant greet --help` shows what it takes"),
         (("several", "three"), "No such command"),
+        (("several",), "Missing command"),
     ],
 )
 def test_a_wrong_command_line_ends_with_2_and_a_hint(plugin: Path, arguments: tuple[str, ...], says: str) -> None:
@@ -193,6 +194,13 @@ def test_a_reader_that_went_away_is_no_error() -> None:
     with os.fdopen(writer, "w") as closed:
         ended = subprocess.run([*RUN, "--help"], stdout=closed, stderr=subprocess.PIPE, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+def test_a_group_without_its_command_shows_help_and_ends_with_2() -> None:
+    ended = descant("broker")
+    assert ended.returncode == 2
+    assert "status" in ended.stdout + ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("error [usage]: a command is missing")
 
 
 def test_version() -> None:
