@@ -2,8 +2,8 @@
 
 Source: Kang et al., Model Assertions for Monitoring and Improving ML Models, MLSys 2020, section 4: `Id`, `Attrs` and
 `T` generate one attribute check for each attribute and checks that at most one transition happens within T seconds.
-The paper runs over a whole recorded data set. Here every output is judged among those within T seconds on either side of
-it, so that the result is a function of the set of outputs and not of their order of arrival.
+The paper runs over a whole recorded data set. Here every output is judged among those within T seconds on either side
+of it, so that the result is a function of the set of outputs and not of their order of arrival.
 """
 
 from __future__ import annotations

@@ -70,8 +70,6 @@ class Processor:
             f"assertions-{group}",
             broker=[f"kafka://{server}" for server in kafka.bootstrap.split(",")],
             store="memory://",
-            value_serializer="raw",
-            key_serializer="raw",
             topic_partitions=partitions,
             topic_replication_factor=1,
             topic_disable_leader=True,
@@ -83,18 +81,12 @@ class Processor:
             stream_wait_empty=False,
             **_security(kafka),
         )
-        topic = self.app.topic(log_topic(group), partitions=partitions, value_type=bytes)
-        self._checkpoints = self.app.Table(
-            "checkpoints",
-            partitions=partitions,
-            key_type=str,
-            value_type=None,
-            key_serializer="json",
-            value_serializer="json",
-            help="Where a successor starts",
+        topic = self.app.topic(
+            log_topic(group), partitions=partitions, value_type=bytes, key_serializer="raw", value_serializer="raw"
         )
+        self._checkpoints = self.app.Table("checkpoints", partitions=partitions, help="where a successor starts")
         self.app.agent(topic, name="judge")(self._judge)
-        self.app.on_partitions_revoked.connect(self._revoked)
+        self.app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]  # called with (app, revoked)
 
     async def _judge(self, stream: Any) -> None:
         async for event in stream.noack().events():

@@ -27,7 +27,9 @@ class PipelineRecords:
         self._producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 0})
         self._offset = 0
 
-    def item(self, stage: str, serial: Serial, request: str, value: Any, path: tuple[int, ...] = (), n: int = 1) -> None:
+    def item(
+        self, stage: str, serial: Serial, request: str, value: Any, path: tuple[int, ...] = (), n: int = 1
+    ) -> None:
         envelope = Envelope(
             id=request,
             kind=Kind.ITEM,
