@@ -24,7 +24,7 @@ _faults = st.builds(
     Fault,
     gap=st.integers(0, 60),
     kind=st.integers(0, len(FAULTS) - 1),
-    target=st.integers(0, 39),
+    target=st.integers(0, 23),
     detail=st.integers(0, 17),
 )
 
@@ -62,7 +62,7 @@ def draw(rng: Random) -> Schedule:
             Ask(rng.choice((0, 1, 2, -1)), rng.choice((0, 0, 0, 0, 0, 1, 2))) for _ in range(rng.randrange(1, 5))
         ),
         faults=tuple(
-            Fault(rng.randrange(61), rng.randrange(len(FAULTS)), rng.randrange(40), rng.randrange(18))
+            Fault(rng.randrange(61), rng.randrange(len(FAULTS)), rng.randrange(24), rng.randrange(18))
             for _ in range(rng.randrange(16))
         ),
         partitions=rng.choice((1, 1, 2)),
