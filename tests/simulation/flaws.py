@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from streams.core.closer import Close, Closer
 from streams.core.group import Group, Shape
-from streams.core.lineage import Entry, Layout, Lineage, NodeKey, Path, RunId
+from streams.core.lineage import Entry, Layout, Lineage, Path, RunId, Serial
 from streams.core.offsets import SlotMetadata
 from streams.core.plan import StageKind
 from streams.core.reconvergence import Meetings
@@ -117,11 +117,35 @@ def _commit_unfinished_without_marks(self: Slot) -> tuple[dict[int, int], SlotMe
     return offsets, SlotMetadata(self.epoch)
 
 
+# -- 9: runs during replay --------------------------------------------------------------------------------------------
+
+_advance, _caught_up = Slot._advance, Slot.caught_up
+
+
+def _advance_if_unmarked(self: Slot, node: Node) -> Iterator[Effect]:
+    if node.mark is None and node.run is None and node.group.selection() in self.marks:
+        node.mark = node.group.selection()
+    yield from _advance(self, node)
+
+
+def _add_without_replay(self: Slot, node: Node, held: Held) -> Iterator[Effect]:
+    self.is_replaying = False
+    yield from _add(self, node, held)
+
+
+def _keep_marks(self: Slot) -> Iterator[Effect]:
+    self.is_replaying = False
+    yield from ()
+
+
+_add = Slot._add
+
+
+def _runs_in_replay() -> AbstractContextManager[Any]:
+    return patch.multiple(Slot, _advance=_advance_if_unmarked, _add=_add_without_replay, caught_up=_keep_marks)
+
+
 # -- 10: marks name records -------------------------------------------------------------------------------------------
-
-
-class _AnyOf(bytes):
-    """Equal to a mark if each record of the selection was marked."""
 
 
 def _marks_by_record() -> AbstractContextManager[Any]:
@@ -142,7 +166,15 @@ def _marks_by_record() -> AbstractContextManager[Any]:
                 else:
                     yield from self._advance(node)
 
-    return patch.multiple(Slot, acked=acked, caught_up=caught_up)
+    def closed(self: Slot, serial: Serial) -> Iterator[Effect]:
+        yield from _closed(self, serial)
+        if not self.requests:
+            self.marks.keep_only(set())
+
+    return patch.multiple(Slot, acked=acked, caught_up=caught_up, closed=closed)
+
+
+_closed = Slot.closed
 
 
 def _record_mark(node: Node, held: Held) -> bytes:
@@ -230,7 +262,7 @@ FLAWS = (
         "and marks are cut off",
         patched=_patch(Slot, "committable", _commit_unfinished_without_marks),
     ),
-    Flaw("9", "runs during replay", Rules(replays_first=False)),
+    Flaw("9", "runs during replay", patched=_runs_in_replay),
     Flaw("10", "marks name records", patched=_marks_by_record),
     Flaw("11", "marked before acknowledged", Rules(marks_after_acks=False)),
     Flaw("11b", "a refused output is forgotten", Rules(retries_refused=False)),

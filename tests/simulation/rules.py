@@ -17,8 +17,6 @@ class Rules:
     """7.3: the epoch is raised and committed before anything runs."""
     commits_epoch_first: bool = True
     """7.3: nothing runs before that commit has succeeded."""
-    replays_first: bool = True
-    """7.5: no run starts before the end offsets of the takeover are reached."""
     keeps_metadata: bool = True
     """6.3: every commit carries epoch, position and marks."""
     marks_after_acks: bool = True

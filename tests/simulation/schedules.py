@@ -26,6 +26,7 @@ _faults = st.builds(
     kind=st.integers(0, len(FAULTS) - 1),
     target=st.integers(0, 23),
     detail=st.integers(0, 17),
+    when=st.integers(0, 4),
 )
 
 schedules = st.builds(
@@ -39,6 +40,7 @@ schedules = st.builds(
     room=st.sampled_from((10, 1, 2)),
     window=st.sampled_from((1_000, 1, 2)),
     can_resume=st.sampled_from((True, True, False)),
+    late=st.sampled_from((0, 400, 800)),
 )
 
 seeds = st.integers(0, 2**32 - 1)
@@ -62,7 +64,7 @@ def draw(rng: Random) -> Schedule:
             Ask(rng.choice((0, 1, 2, -1)), rng.choice((0, 0, 0, 0, 0, 1, 2))) for _ in range(rng.randrange(1, 5))
         ),
         faults=tuple(
-            Fault(rng.randrange(61), rng.randrange(len(FAULTS)), rng.randrange(24), rng.randrange(18))
+            Fault(rng.randrange(61), rng.randrange(len(FAULTS)), rng.randrange(24), rng.randrange(18), rng.randrange(5))
             for _ in range(rng.randrange(16))
         ),
         partitions=rng.choice((1, 1, 2)),
@@ -70,4 +72,5 @@ def draw(rng: Random) -> Schedule:
         room=rng.choice((10, 1, 2)),
         window=rng.choice((1_000, 1, 2)),
         can_resume=rng.random() < 0.7,
+        late=rng.choice((0, 400, 800)),
     )

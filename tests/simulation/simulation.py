@@ -16,6 +16,7 @@ from tests.simulation.functions import Habits
 from tests.simulation.ingesting import REQUESTS, Client, IngressProcess
 from tests.simulation.pipelines import Op, Pipeline, build
 from tests.simulation.process import CONTROL, Process
+from tests.simulation.process import Phase as HostPhase
 from tests.simulation.rules import Rules
 from tests.simulation.stages import StageProcess
 from tests.simulation.workers import WorkerProcess
@@ -38,6 +39,9 @@ STEPS_MAX = 30_000
 """Far more than any of these small histories needs: a history that gets here goes round in circles."""
 
 
+PATIENCE_STEPS: Final = 150
+
+
 class Fault(NamedTuple):
     gap: int = 0
     """Steps after the fault before it."""
@@ -45,6 +49,9 @@ class Fault(NamedTuple):
     target: int = 0
     """Counts groups; the process that owns something is hit."""
     detail: int = 0
+    when: int = 0
+    """0 at once; else at the first moment when it has 1 records in flight, 2 a request in flight, 3 something to replay,
+    4 two records of one partition in flight. Bugs live in moments that a blind fault seldom meets."""
 
 
 class Ask(NamedTuple):
@@ -65,6 +72,8 @@ class Schedule:
     room: int = 10
     window: int = 1_000
     can_resume: bool = True
+    late: int = 0
+    """Steps before the closer starts: until then every request is open, whatever else happens."""
 
     @property
     def pipeline(self) -> Pipeline:
@@ -183,12 +192,22 @@ def _asked(ask: Ask) -> Record:
 
 def _run(history: History, faults: tuple[Fault, ...]) -> None:
     world = history.world
+    if history.schedule.late:
+        for process in history.processes:
+            if process.group.name == "closer":
+                process.is_paused = True
+                world.at(history.schedule.late, _Resume(process))
     due = 0
     for fault in faults:
         due += fault.gap
         while world.step < due and world.run_one():
             pass
+        if fault.when:
+            patience = world.step + PATIENCE_STEPS
+            while world.step < patience and not _is_met(history, fault) and world.run_one():
+                pass
         _inflict(history, fault)
+        due = max(due, world.step)
     while world.run_one():
         if world.step > STEPS_MAX:
             history.is_endless = True
@@ -235,6 +254,20 @@ def _inflict(history: History, fault: Fault) -> None:
     else:
         process.crash(fault.detail % 3, rng)
         world.at(world.step + 5 + steps // 4, _CrashAgain(history, fault.target, fault.detail % 3))
+
+
+def _is_met(history: History, fault: Fault) -> bool:
+    process = _target(history, fault.target)
+    match fault.when % 5:
+        case 1:
+            return any(process.wire.links.values())
+        case 2:
+            return bool(process.wire.requests)
+        case 3:
+            return any(host.phase == HostPhase.REPLAYING for host in process.hosts.values())
+        case 4:
+            return any(len(link) > 1 for link in process.wire.links.values())
+    return True
 
 
 def _target(history: History, number: int) -> Process:

@@ -61,8 +61,6 @@ class StageHost(Host):
     def restore(self) -> bool:
         self.slot = self.new_slot()
         self.phase = Phase.REPLAYING
-        if not self.world.rules.replays_first:
-            self.do(self.slot.caught_up())
         return True
 
     def new_slot(self) -> Slot:
