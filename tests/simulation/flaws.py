@@ -119,7 +119,7 @@ def _commit_unfinished_without_marks(self: Slot) -> tuple[dict[int, int], SlotMe
 
 # -- 9: runs during replay --------------------------------------------------------------------------------------------
 
-_advance, _caught_up = Slot._advance, Slot.caught_up
+_advance = Slot._advance
 
 
 def _advance_if_unmarked(self: Slot, node: Node) -> Iterator[Effect]:
@@ -135,14 +135,25 @@ def _add_without_replay(self: Slot, node: Node, held: Held) -> Iterator[Effect]:
 
 def _keep_marks(self: Slot) -> Iterator[Effect]:
     self.is_replaying = False
+    if not self.requests:
+        self.marks.keep_only(set())
     yield from ()
+
+
+def _close_and_forget(self: Slot, serial: Serial) -> Iterator[Effect]:
+    yield from _closed(self, serial)
+    if not self.requests:
+        self.marks.keep_only(set())
+
+
+_closed = Slot.closed
 
 
 _add = Slot._add
 
 
 def _runs_in_replay() -> AbstractContextManager[Any]:
-    return patch.multiple(Slot, _advance=_advance_if_unmarked, _add=_add_without_replay, caught_up=_keep_marks)
+    return patch.multiple(Slot, _advance=_advance_if_unmarked, _add=_add_without_replay, caught_up=_keep_marks, closed=_close_and_forget)
 
 
 # -- 10: marks name records -------------------------------------------------------------------------------------------
@@ -165,16 +176,10 @@ def _marks_by_record() -> AbstractContextManager[Any]:
                     node.mark = b"finished"
                 else:
                     yield from self._advance(node)
-
-    def closed(self: Slot, serial: Serial) -> Iterator[Effect]:
-        yield from _closed(self, serial)
         if not self.requests:
             self.marks.keep_only(set())
 
-    return patch.multiple(Slot, acked=acked, caught_up=caught_up, closed=closed)
-
-
-_closed = Slot.closed
+    return patch.multiple(Slot, acked=acked, caught_up=caught_up, closed=_close_and_forget)
 
 
 def _record_mark(node: Node, held: Held) -> bytes:

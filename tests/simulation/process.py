@@ -344,6 +344,10 @@ class Host:
         if not ok:
             self.process.lost_membership()
 
+    @property
+    def is_working(self) -> bool:
+        return False
+
     # -- what a kind of host does ----------------------------------------------------------------------------------
 
     def noted(self) -> None:

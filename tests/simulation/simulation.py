@@ -51,7 +51,7 @@ class Fault(NamedTuple):
     detail: int = 0
     when: int = 0
     """0 at once; else at the first moment when it has 1 records in flight, 2 a request in flight, 3 something to replay,
-    4 two records of one partition in flight. Bugs live in moments that a blind fault seldom meets."""
+    4 two records of one partition in flight, 5 a function or an engine at work. Bugs live in moments that a blind fault seldom meets."""
 
 
 class Ask(NamedTuple):
@@ -258,7 +258,7 @@ def _inflict(history: History, fault: Fault) -> None:
 
 def _is_met(history: History, fault: Fault) -> bool:
     process = _target(history, fault.target)
-    match fault.when % 5:
+    match fault.when % 6:
         case 1:
             return any(process.wire.links.values())
         case 2:
@@ -267,6 +267,8 @@ def _is_met(history: History, fault: Fault) -> bool:
             return any(host.phase == HostPhase.REPLAYING for host in process.hosts.values())
         case 4:
             return any(len(link) > 1 for link in process.wire.links.values())
+        case 5:
+            return any(host.is_working for host in process.hosts.values())
     return True
 
 

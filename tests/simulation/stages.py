@@ -121,12 +121,18 @@ class StageHost(Host):
         self.do(self.slot.record(self.topics.index(topic), offset, envelope, value))
 
     def advance_run(self, rng: Random) -> bool:
-        while self.runnable:
-            at = int(rng.random() * len(self.runnable))
-            run = self.runnable[at]
+        step = self.world.step
+        for run in rng.sample(self.runnable, len(self.runnable)) if len(self.runnable) > 1 else tuple(self.runnable):
+            at = self.runnable.index(run)
             call = self.calls.get(run)
             if call is None or call.is_over or run.is_void:
                 self.runnable.pop(at)
+                continue
+            if call.next_at > step:
+                continue
+            if rng.random() < 0.4:
+                call.next_at = step + rng.randrange(1, 40)
+                self.world.at(call.next_at, self.process)
                 continue
             result = call.advance(rng)
             if result is None:
@@ -238,6 +244,10 @@ class StageHost(Host):
     def committable(self) -> tuple[dict[str, int], SlotMetadata]:
         offsets, metadata = self.slot.committable()
         return {self.topics[k]: offset for k, offset in offsets.items()}, metadata
+
+    @property
+    def is_working(self) -> bool:
+        return bool(self.calls)
 
     @property
     def leftovers(self) -> str:

@@ -58,7 +58,8 @@ class Engine:
         self.parent = resumed[-1] if resumed else -1
         if resumed and not world.rules.resumes_from_ids:
             self.parent = world.truth.token(self.parent, self.prompt)  # what it makes of the text is not what was written
-        self.left = world.rng.randrange(6)
+        self.left = world.rng.randrange(7)
+        self.next_at = 0
         self.fails = world.rng.random() < habits.text_fail_chance
 
 
@@ -140,9 +141,13 @@ class LaneHost(Host):
     def _generate(self, rng: Random) -> bool:
         if not self.engines:
             return False
-        writing = list(self.engines)[rng.randrange(len(self.engines))]
-        engine = self.engines[writing]
-        truth = self.world.truth
+        ready = [e for e in self.engines.values() if e.next_at <= self.world.step]
+        if not ready:
+            return False
+        engine = ready[rng.randrange(len(ready))]
+        writing, truth = engine.writing, self.world.truth
+        engine.next_at = self.world.step + rng.randrange(1, 30)
+        self.world.at(engine.next_at, self.process)
         if engine.left:
             count = 1 + rng.randrange(min(2, engine.left))
             engine.left -= count
@@ -237,6 +242,10 @@ class LaneHost(Host):
         if self.sent != ({"prompts": offset}, metadata.encode()):
             self.commit({"prompts": offset}, metadata, self.committed)
         return True
+
+    @property
+    def is_working(self) -> bool:
+        return bool(self.engines)
 
     @property
     def leftovers(self) -> str:
