@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -63,26 +64,32 @@ def running_view(title: str, requests: Sequence[Watched], remaining: int) -> Ren
 
 
 def table(requests: Sequence[Watched]) -> Table:
-    """Each question with and without streaming between the stages, side by side."""
-    found = Table(title="Seconds since the question, with and without streaming between stages", title_style="bold")
-    found.add_column("question")
+    """Each question with and without streaming between the stages, side by side; fits 80 columns."""
+    found = Table(
+        title="Seconds from the question, streaming between stages, and without",
+        title_style="bold",
+        padding=(0, 1, 0, 0),
+        box=box.SIMPLE_HEAD,
+    )
+    found.add_column("about")
     found.add_column("claims", justify="right")
-    for name in ("first claim", "first verdict", "draft ends", "answer"):
+    for name in ("first\nclaim", "first\nverdict", "draft\nends", "answer\n"):
         found.add_column(name, justify="right", style="green")
-    for name in ("first claim", "first verdict", "answer"):
-        found.add_column(f"{name}\nwithout", justify="right", style="dim")
+    for name in ("without:\nclaim", "\nverdict", "\nanswer"):
+        found.add_column(name, justify="right")
     for streamed, held in pairs(requests):
-        found.add_row(
-            streamed.question,
-            str(len(streamed.report.verdicts)) if streamed.report else "error",
-            seconds(streamed.first_claim_at),
-            seconds(streamed.first_verdict_at),
-            seconds(streamed.draft_ended_at),
-            seconds(streamed.answered_at),
-            seconds(held.first_claim_at if held else None),
-            seconds(held.first_verdict_at if held else None),
-            seconds(held.answered_at if held else None),
+        times = (
+            streamed.first_claim_at,
+            streamed.first_verdict_at,
+            streamed.draft_ended_at,
+            streamed.answered_at,
+            held.first_claim_at if held else None,
+            held.first_verdict_at if held else None,
+            held.answered_at if held else None,
         )
+        claims = str(len(streamed.report.verdicts)) if streamed.report else "error"
+        about = streamed.question.removeprefix("Tell me about ").rstrip(".")
+        found.add_row(about, claims, *("–" if at is None else f"{at:.2f}" for at in times))
     return found
 
 
