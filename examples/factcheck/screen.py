@@ -41,14 +41,14 @@ def request_panel(request: Watched) -> RenderableType:
 
 def request_line(request: Watched) -> Text:
     """An answered request: its question, how many claims of each kind, and when they came."""
-    line = Text(f"{request.question:<34}")
+    line = Text(f"{_about(request):<14}")
     if request.report is None:
         return line.append(request.error or "no answer", style="red")
     report = request.report
     counts = (("✓", report.supported, "green"), ("✗", report.refuted, "red"), ("?", report.unknown, "yellow"))
     for mark, count, style in counts:
         line.append(f" {mark} {count}", style=style if count else "dim")
-    return line.append(f"   {_times(request)}", style="dim")
+    return line.append(f"  {_times(request)}", style="dim")
 
 
 def running_view(title: str, requests: Sequence[Watched], remaining: int) -> RenderableType:
@@ -88,8 +88,7 @@ def table(requests: Sequence[Watched]) -> Table:
             held.answered_at if held else None,
         )
         claims = str(len(streamed.report.verdicts)) if streamed.report else "error"
-        about = streamed.question.removeprefix("Tell me about ").rstrip(".")
-        found.add_row(about, claims, *("–" if at is None else f"{at:.2f}" for at in times))
+        found.add_row(_about(streamed), claims, *("–" if at is None else f"{at:.2f}" for at in times))
     return found
 
 
@@ -102,7 +101,7 @@ def summary_lines(summary: Summary) -> list[str]:
     ]
     with_, without = summary.median_answer_s, summary.median_answer_s_without_streaming
     if with_ and without:
-        difference = f"{abs(without - with_) / without:.0%} {'less' if with_ < without else 'more'}"
+        difference = f"{abs(without - with_) / without:.0%} {'less' if with_ <= without else 'more'}"
         lines.append(f"Median time to the answer: {with_:.2f} s; without streaming {without:.2f} s ({difference}).")
     first, later = summary.median_first_verdict_s, summary.median_first_verdict_s_without_streaming
     if first and later:
@@ -110,10 +109,14 @@ def summary_lines(summary: Summary) -> list[str]:
     return lines
 
 
+def _about(request: Watched) -> str:
+    return request.question.removeprefix("Tell me about ").rstrip(".")
+
+
 def _times(request: Watched) -> str:
     known = (
-        ("first claim", request.first_claim_at),
-        ("first verdict", request.first_verdict_at),
+        ("claim", request.first_claim_at),
+        ("verdict", request.first_verdict_at),
         ("answer", request.answered_at),
     )
     return " · ".join(f"{name} {seconds(at)}" for name, at in known if at is not None)
