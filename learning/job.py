@@ -41,6 +41,8 @@ OPEN: Final = (Phase.SNAPSHOT, Phase.TRAINED, Phase.GATED)
 Watch = Callable[[str, Phase, str], None]
 """(model, phase, "begins" or "done" or why it failed): for progress lines."""
 
+_Result = Future[tuple[JobRecord, Sequence[ModelVersion]]]
+
 log = structlog.get_logger(__name__)
 
 
@@ -50,7 +52,7 @@ class _Step:
 
     recipe: Recipe
     phase: Phase
-    result: Future[tuple[JobRecord, Sequence[ModelVersion]]]
+    result: _Result
 
 
 @dataclass
@@ -154,38 +156,49 @@ class RetrainingJob:
         learned = self._view.learned
         known = tuple(learned.known(recipe.name))
         if phase is Phase.SNAPSHOT:
-            asked = learned.asked.get(recipe.name)
-            job = JobRecord(
-                model=recipe.name, job=uuid.uuid4().hex if asked is None else asked.job, phase=phase, at=_now(),
-                labels_seen=learned.labels.count(recipe.name), reason=why.value,
-            )  # fmt: skip
-            # Taken here and not on the other thread: the labels change there while records come in.
-            future: Future[tuple[JobRecord, Sequence[ModelVersion]]] = Future()
-            try:
-                reference, count = phases.snapshot(recipe, learned.labels, self._store)
-            except DescantError as error:
-                future.set_result((_failed(job, error), ()))
-            else:
-                future.set_result((job.model_copy(update={"snapshot": reference, "labels_seen": count}), ()))
+            future = _ready(self._snapshot(recipe, why), ())
+        elif phase is Phase.PUBLISHED:
+            future = self._published(recipe, learned.jobs[recipe.name], known)
         else:
             future = self._pool.submit(self._run_phase, recipe, learned.jobs[recipe.name], phase, known)
         owned.steps[recipe.name] = _Step(recipe, phase, future)
+
+    def _snapshot(self, recipe: Recipe, why: Due) -> JobRecord:
+        """On the polling thread: the labels change there while records come in."""
+        learned = self._view.learned
+        asked = learned.asked.get(recipe.name)
+        job = JobRecord(
+            model=recipe.name, job=uuid.uuid4().hex if asked is None else asked.job, phase=Phase.SNAPSHOT, at=_now(),
+            labels_seen=learned.labels.count(recipe.name), reason=why.value,
+        )  # fmt: skip
+        try:
+            reference, count = phases.snapshot(recipe, learned.labels, self._store)
+        except DescantError as error:
+            return _failed(job, error)
+        return job.model_copy(update={"snapshot": reference, "labels_seen": count})
 
     def _run_phase(
         self, recipe: Recipe, job: JobRecord, phase: Phase, known: Sequence[ModelVersion]
     ) -> tuple[JobRecord, Sequence[ModelVersion]]:
         current = phases.current_of(known)
-        done = job.model_copy(update={"phase": phase})
         try:
             if phase is Phase.TRAINED and job.snapshot is not None:
-                artefact = phases.train(recipe, job.snapshot, current, self._store)
-                return done.model_copy(update={"artefact": artefact}), ()
-            if phase is Phase.GATED and job.artefact is not None:
-                return done.model_copy(update={"gate": phases.gate(recipe, job.artefact, current, self._store)}), ()
-            return done, phases.versions(recipe, job, known, _now(), self._store)
+                update = {"artefact": phases.train(recipe, job.snapshot, current, self._store)}
+                return job.model_copy(update={"phase": phase, **update}), ()
+            assert job.artefact is not None  # noqa: S101 the journal's order
+            verdict = phases.gate(recipe, job.artefact, current, self._store)
+            return job.model_copy(update={"phase": phase, "gate": verdict}), ()
         except DescantError as error:
             log.exception("retraining failed", model=recipe.name, phase=phase.value, code=error.code)
             return _failed(job, error), ()
+
+    def _published(self, recipe: Recipe, job: JobRecord, known: Sequence[ModelVersion]) -> _Result:
+        """On the polling thread too, so that nothing lies between the versions that it knows and the transaction."""
+        try:
+            records = phases.versions(recipe, job, known, _now(), self._store)
+        except DescantError as error:
+            return _ready(_failed(job, error), ())
+        return _ready(job.model_copy(update={"phase": Phase.PUBLISHED}), records)
 
     def _finish(self, owned: _Owned, step: _Step) -> None:
         job, versions = step.result.result()
@@ -209,6 +222,12 @@ class RetrainingJob:
 
 def _failed(job: JobRecord, error: DescantError) -> JobRecord:
     return job.model_copy(update={"phase": Phase.FAILED, "reason": f"[{error.code}] {error}"})
+
+
+def _ready(job: JobRecord, versions: Sequence[ModelVersion]) -> _Result:
+    future: _Result = Future()
+    future.set_result((job, versions))
+    return future
 
 
 def _now() -> datetime:
