@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 from confluent_kafka import KafkaException, Producer
 
-from learning import phases
 from learning.errors import LabelError
 from learning.labels import check
 from learning.records import (
@@ -23,6 +22,7 @@ from learning.records import (
     Record,
     VersionState,
 )
+from learning.versions import promoted, rolled_back
 from learning.view import Learned, View, topics
 from streams.errors import BrokerError
 from streams.runtime.topics import ensure_topics
@@ -108,12 +108,12 @@ def retrain(kafka: KafkaSettings, model: str) -> JobRecord:
 
 def promote(kafka: KafkaSettings, model: str, version: int) -> Sequence[ModelVersion]:
     """Make a version current. Returns the records written; none where it is current already. Raises TrainingError."""
-    return _write(kafka, phases.promoted(learned(kafka).known(model), version))
+    return _write(kafka, promoted(learned(kafka).known(model), version))
 
 
 def roll_back(kafka: KafkaSettings, model: str) -> Sequence[ModelVersion]:
     """Put the current version's parent back. Returns the records written. Raises TrainingError where it has none."""
-    return _write(kafka, phases.rolled_back(learned(kafka).known(model)))
+    return _write(kafka, rolled_back(learned(kafka).known(model)))
 
 
 def _write(kafka: KafkaSettings, records: Sequence[ModelVersion]) -> Sequence[ModelVersion]:

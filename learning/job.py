@@ -26,6 +26,7 @@ from learning.journal import FencedError, Journal
 from learning.records import JOBS, JobRecord, ModelVersion, Phase
 from learning.training import Recipe
 from learning.trigger import Due, Seen, due
+from learning.versions import current_of, versions
 from learning.view import PARTITIONS, View, topics
 from streams.core.partition import partition_of
 from streams.errors import BrokerError, DescantError
@@ -158,7 +159,7 @@ class RetrainingJob:
         if phase is Phase.SNAPSHOT:
             future = _ready(self._snapshot(recipe, why), ())
         elif phase is Phase.PUBLISHED:
-            future = self._published(recipe, learned.jobs[recipe.name], known)
+            future = self._published(learned.jobs[recipe.name], known)
         else:
             future = self._pool.submit(self._run_phase, recipe, learned.jobs[recipe.name], phase, known)
         owned.steps[recipe.name] = _Step(recipe, phase, future)
@@ -180,7 +181,7 @@ class RetrainingJob:
     def _run_phase(
         self, recipe: Recipe, job: JobRecord, phase: Phase, known: Sequence[ModelVersion]
     ) -> tuple[JobRecord, Sequence[ModelVersion]]:
-        current = phases.current_of(known)
+        current = current_of(known)
         try:
             if phase is Phase.TRAINED and job.snapshot is not None:
                 update = {"artefact": phases.train(recipe, job.snapshot, current, self._store)}
@@ -192,20 +193,20 @@ class RetrainingJob:
             log.exception("retraining failed", model=recipe.name, phase=phase.value, code=error.code)
             return _failed(job, error), ()
 
-    def _published(self, recipe: Recipe, job: JobRecord, known: Sequence[ModelVersion]) -> _Result:
+    def _published(self, job: JobRecord, known: Sequence[ModelVersion]) -> _Result:
         """On the polling thread too, so that nothing lies between the versions that it knows and the transaction."""
         try:
-            records = phases.versions(recipe, job, known, _now(), self._store)
+            records = versions(job, known, _now(), self._store)
         except DescantError as error:
             return _ready(_failed(job, error), ())
         return _ready(job.model_copy(update={"phase": Phase.PUBLISHED}), records)
 
     def _finish(self, owned: _Owned, step: _Step) -> None:
-        job, versions = step.result.result()
+        job, published = step.result.result()
         place = TopicPartition(JOBS, partition_of(job.model.encode(), PARTITIONS))
         offset = max(0, int(self._consumer.position([place])[0].offset))
         try:
-            owned.journal.write(job, versions, offset, self._consumer.consumer_group_metadata())
+            owned.journal.write(job, published, offset, self._consumer.consumer_group_metadata())
         except FencedError as error:
             log.warning("another process owns this model now", model=job.model, reason=str(error))
             # Leave and join anew: whatever this member believes that it owns, the coordinator says it again.
