@@ -32,7 +32,7 @@ class OnError(enum.StrEnum):
 
     FAIL = "fail"
     DROP = "drop"
-    PASS = "pass"  # hands a `Failed` to the stage
+    PASS = "pass"  # noqa: S105 — hands a `Failed` to the stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,19 @@ class InputPlan:
     """The source is a @model stage: chunks and a token count instead of items and a child count."""
     item_type: Any
     """What the function is given: T of a plain parameter or of Stream[T]."""
+    takes_failed: bool = False
+    """Typed `T | Failed`: with `OnError.PASS` it is given the error of an item that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two inputs that were made from one stage over ways on which their lineages do not show its runs.
+
+    They must agree on its run at every path that both name: by the digest of an input whose source carries
+    one, else by the lineages of its records."""
+
+    shared: str
+    sources: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +76,15 @@ class StagePlan:
     key_depth: int
     """How many path indices the key of its output topic holds, beside the request id."""
     digests: tuple[str, ...] = ()
-    """Stages below this join that a later stage meets again over another way (PROTOCOL §2, reconvergence)."""
+    """Stages below this join, or below one that it descends from, that a later stage meets again over
+    another way (PROTOCOL §2, reconvergence): its records carry a digest of (path → run) for each."""
+    compares: tuple[Comparison, ...] = ()
+    """What its inputs must agree on before it runs, beside their lineages."""
     retries: int = 2
     """Further runs after a run that raised."""
     on_error: OnError = OnError.FAIL
+    timeout_seconds: float | None = None
+    """Longest that one run may take; None: until the request's deadline."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of a @model stage: `model` and sampling defaults (`max_tokens`, `temperature`, `stop`, ...)."""
 

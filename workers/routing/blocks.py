@@ -39,12 +39,7 @@ class BlockHasher:
 
     def __init__(self, hashing: str = f"bytes/{BLOCK_BYTES}") -> None:
         unit, _, size = hashing.partition("/")
-        if (
-            unit not in {"tokens", "bytes"}
-            or not size.isascii()
-            or not size.isdigit()
-            or not 1 <= int(size) <= 65_536
-        ):
+        if unit not in {"tokens", "bytes"} or not size.isascii() or not size.isdigit() or not 1 <= int(size) <= 65_536:
             raise ConfigError(
                 f"block hashing {hashing[:40]!r} is not known: use tokens/N or bytes/N, 1 ≤ N ≤ 65536, "
                 "the same for every worker of a model.",
@@ -58,18 +53,14 @@ class BlockHasher:
     def text(self, text: str, *, stage: str = "") -> tuple[int, ...]:
         """Hashes of the full blocks of a text. Raises ConfigError where this hasher cuts tokens."""
         if not self.of_text:
-            raise ConfigError(
-                "this hasher cuts token ids: tokenize the prompt first.", code="config.block_hashing"
-            )
+            raise ConfigError("this hasher cuts token ids: tokenize the prompt first.", code="config.block_hashing")
         return self._hash(text.encode("utf-8", "surrogatepass"), stage)
 
     def tokens(self, token_ids: Sequence[int], *, stage: str = "") -> tuple[int, ...]:
         """Hashes of the full blocks of token ids (each 0 ≤ id < 2³²). Raises ConfigError where this cuts
         text."""
         if self.of_text:
-            raise ConfigError(
-                "this hasher cuts text: give it the prompt's text.", code="config.block_hashing"
-            )
+            raise ConfigError("this hasher cuts text: give it the prompt's text.", code="config.block_hashing")
         try:
             ids = array("I", token_ids)
         except (OverflowError, TypeError) as error:

@@ -19,11 +19,7 @@ class NoLaneError(StageError):
     code = "model.no_lane"
 
     def __init__(self, model: str, *, silent: int = 0) -> None:
-        known = (
-            f"{silent} known worker(s) of it are silent or own no lane"
-            if silent
-            else "no worker ever announced it"
-        )
+        known = f"{silent} known worker(s) of it are silent or own no lane" if silent else "no worker ever announced it"
         super().__init__(
             f"no live worker serves the model {model!r} ({known}). Start a worker for it; the prompt is "
             "sent as "

@@ -43,9 +43,7 @@ BUILT_IN: Final[Mapping[str, Callable[[], Policy]]] = MappingProxyType(
 
 def policies() -> dict[str, Callable[[], Policy]]:
     """All of them. A built-in name cannot be taken over by another package."""
-    found: dict[str, Callable[[], Policy]] = {
-        point.name: point.load for point in entry_points(group=ENTRY_POINTS)
-    }
+    found: dict[str, Callable[[], Policy]] = {point.name: point.load for point in entry_points(group=ENTRY_POINTS)}
     return {**{name: _made_by(load) for name, load in found.items()}, **BUILT_IN}
 
 
@@ -53,14 +51,10 @@ def _made_by(load: Callable[[], object]) -> Callable[[], Policy]:
     def make() -> Policy:
         factory = load()
         if not callable(factory):
-            raise UnknownPolicyError(
-                f"an entry point of {ENTRY_POINTS} is not callable: it must make a policy."
-            )
+            raise UnknownPolicyError(f"an entry point of {ENTRY_POINTS} is not callable: it must make a policy.")
         made = factory()
         if not isinstance(made, Policy):
-            raise UnknownPolicyError(
-                f"an entry point of {ENTRY_POINTS} made a {type(made).__name__}, not a Policy."
-            )
+            raise UnknownPolicyError(f"an entry point of {ENTRY_POINTS} made a {type(made).__name__}, not a Policy.")
         return made
 
     return make
@@ -70,7 +64,5 @@ def policy(name: str) -> Policy:
     """A fresh policy. Raises UnknownPolicyError, which lists the names there are."""
     known = policies()
     if name not in known:
-        raise UnknownPolicyError(
-            f"no routing policy is called {name[:60]!r}; there are: {', '.join(sorted(known))}."
-        )
+        raise UnknownPolicyError(f"no routing policy is called {name[:60]!r}; there are: {', '.join(sorted(known))}.")
     return known[name]()

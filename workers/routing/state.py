@@ -99,9 +99,7 @@ class WorkerState(BaseModel):
             return cls.model_validate_json(value)
         except (ValidationError, RecordError) as error:
             fields = (
-                ", ".join(
-                    sorted({".".join(str(part) for part in e["loc"][:1]) or "record" for e in error.errors()})
-                )
+                ", ".join(sorted({".".join(str(part) for part in e["loc"][:1]) or "record" for e in error.errors()}))
                 if isinstance(error, ValidationError)
                 else "blocks"
             )

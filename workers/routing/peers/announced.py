@@ -106,9 +106,7 @@ class LlmdSticky(Stateless):
         if held:
             sticky = min(held, key=lambda s: (pending[s], sends.requests(s), draws[s]))
             if pending[sticky] - pending[least] <= self.gap_tokens:
-                return Pick(
-                    sticky, {"prefix": float(depth[sticky]) / blocks, "pending": float(pending[sticky])}
-                )
+                return Pick(sticky, {"prefix": float(depth[sticky]) / blocks, "pending": float(pending[sticky])})
         return Pick(least, {"prefix": float(depth[least]) / blocks, "pending": float(pending[least])})
 
 
@@ -132,9 +130,7 @@ class DynamoCost(Stateless):
             decode[slot] = active / prompt.block_tokens
         cost = self._cost(prefill, decode, prompt)
         best = min(slots, key=lambda s: (cost[s], rng.random()))
-        return Pick(
-            best, {"cost": float(cost[best]), "prefill": float(prefill[best]), "decode": float(decode[best])}
-        )
+        return Pick(best, {"cost": float(cost[best]), "prefill": float(prefill[best]), "decode": float(decode[best])})
 
     def _cost(self, prefill: Floats, decode: Floats, prompt: PromptInfo) -> Floats:
         return prefill / prompt.block_tokens + decode + prompt.tokens / prompt.block_tokens
@@ -170,9 +166,7 @@ class ConsistentHash:
         members = tuple((fleet[s].state.worker, s) for s in slots)
         if members != self._members:
             self._members = members
-            self._ring = sorted(
-                (_place(f"{worker}/{i}"), s) for worker, s in members for i in range(self.points)
-            )
+            self._ring = sorted((_place(f"{worker}/{i}"), s) for worker, s in members for i in range(self.points))
         loads = {s: sends.requests(s) for s in slots}
         limit = math.ceil(self.bound * (sum(loads.values()) + 1) / len(slots))
         key = _place(str(prompt.blocks[0]) if prompt.blocks else prompt.id)

@@ -154,9 +154,7 @@ class PrebleE2(_Remembering):
             if loads[best] <= self.rebalance * min(loads.values()) + decode:
                 slot, exploits = best, 1.0
         self._cost = (prompt.id, float(costs[slot]))
-        return Pick(
-            slot, {"exploits": exploits, "window_seconds": loads[slot], "cost_seconds": float(costs[slot])}
-        )
+        return Pick(slot, {"exploits": exploits, "window_seconds": loads[slot], "cost_seconds": float(costs[slot])})
 
     def placed(self, prompt: PromptInfo, slot: int, now: float) -> None:
         """Adds its cost to the window of its worker."""

@@ -66,9 +66,7 @@ class LeastPendingTokens(Stateless):
 
     def pick(self, prompt: PromptInfo, fleet: Fleet, sends: Sends, now: float, rng: Chance) -> Pick:
         pending = sends.pending_tokens()
-        tokens, _, _, slot = min(
-            (float(pending[s]), sends.requests(s), rng.random(), s) for s in fleet.slots()
-        )
+        tokens, _, _, slot = min((float(pending[s]), sends.requests(s), rng.random(), s) for s in fleet.slots())
         return Pick(slot, {"pending_tokens": tokens})
 
 

@@ -1,0 +1,75 @@
+"""Running a process until it is told to stop: signals, logs, and the line that says it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import structlog
+
+from streams.cli.options import messages, print_json
+
+
+class Running(Protocol):
+    async def wait(self) -> None:
+        """Return never; raise what made the process unable to go on."""
+
+
+def configure_logs() -> None:
+    """One line an event on standard error, without payloads; `structlog` users may configure it otherwise."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer(colors=False) if sys.stderr.isatty() else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def run_until_stopped(
+    process: AbstractAsyncContextManager[Running], ready: Mapping[str, object], *, as_json: bool
+) -> None:
+    """Enter, say that it is ready, and stay until SIGTERM, Ctrl-C or a failure; then leave in good order."""
+    configure_logs()
+    asyncio.run(_run(process, ready, as_json=as_json))
+
+
+async def _run(process: AbstractAsyncContextManager[Running], ready: Mapping[str, object], *, as_json: bool) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    entering = asyncio.create_task(process.__aenter__())
+    stopping = asyncio.create_task(stopped.wait())
+    await asyncio.wait([entering, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if not entering.done():
+        entering.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await entering
+        return
+    running = entering.result()
+    try:
+        _say(ready, as_json=as_json)
+        failing = asyncio.create_task(running.wait())
+        await asyncio.wait([failing, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if failing.done():
+            failing.result()
+        failing.cancel()
+    finally:
+        await process.__aexit__(None, None, None)
+
+
+def _say(ready: Mapping[str, object], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"event": "ready", **ready})
+        sys.stdout.flush()
+    else:
+        messages.print("ready: " + ", ".join(f"{key} {value}" for key, value in ready.items()))

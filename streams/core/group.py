@@ -1,0 +1,288 @@
+"""All records that one node needs: which are current, whether it can start, what it is given, when it is complete."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from streams.core.branches import Branches, Next
+from streams.core.lineage import Layout, Lineage, Path, RunId
+from streams.core.plan import InputMode, OnError, Plan, StagePlan
+from streams.core.reconvergence import Digest, Meetings
+from streams.core.record import Kind
+from streams.core.text import Change, Piece, Text, decode_piece
+from streams.core.view import Held, Verdict, View
+from streams.errors import RecordError
+
+
+class Shape:
+    """What is fixed for all groups of a stage."""
+
+    def __init__(self, plan: Plan, stage: StagePlan, layout: Layout) -> None:
+        self.plan: Final = plan
+        self.stage: Final = stage
+        self.layout: Final = layout
+        self.depth: Final = stage.depth
+        self.sources: Final = stage.sources
+        self.inputs_of: Final = tuple(
+            tuple(k for k, i in enumerate(stage.inputs) if i.source == source) for source in self.sources
+        )
+        self.plain: Final = tuple(k for k, i in enumerate(stage.inputs) if i.mode is InputMode.ITEM)
+        self.streams: Final = tuple(k for k, i in enumerate(stage.inputs) if i.mode is InputMode.STREAM)
+        # Markers above the node come in over every deep enough input; one of them passes them on.
+        deep = [i.source for i in stage.inputs if i.depth >= self.depth and i.source in self.sources]
+        self.forwarder: Final = self.sources.index(deep[0]) if deep else 0
+        self.broadcast_depths: Final = tuple(
+            sorted({i.depth for i in stage.inputs if i.mode is InputMode.ITEM and i.depth < self.depth})
+        )
+        self.meetings: Final = Meetings(plan, stage, layout)
+        # Then a node ends only when all that it is given has ended: digests and lineages are whole or useless.
+        self.ends_late: Final = any(s.digests for s in plan.stages)
+        self.named: Final = tuple((layout.index[a], plan[a].depth) for a in stage.lineage if a != stage.name)
+
+
+class Delta(enum.Enum):
+    NONE = enum.auto()
+    EXTENDED = enum.auto()
+    SUPERSEDED = enum.auto()  # something that a run may have used is void
+
+
+@dataclass(frozen=True, slots=True)
+class Instead:
+    """What stands in place of an input, and so of the node's output: a tombstone, or the first error."""
+
+    kind: Kind
+    value: bytes | None
+
+
+class _TextInput:
+    """The text of the current prompt run."""
+
+    __slots__ = ("error", "text")
+
+    def __init__(self) -> None:
+        self.text = Text()
+        self.error: Held | None = None
+
+    def add(self, held: Held) -> Change:
+        envelope = held.envelope
+        piece = decode_piece(envelope.position, held.value) if envelope.kind is Kind.CHUNK else None
+        change = self.text.on(envelope, piece)
+        if change is not Change.NONE:
+            self.error = held if self.text.failed else None
+        return change
+
+    def pieces(self) -> Iterator[Piece | Next]:
+        index = 0
+        while True:
+            if index < len(self.text.pieces):
+                index += 1
+                yield self.text.pieces[index - 1]
+            else:
+                yield Next.OVER if self.text.is_over else Next.WAIT
+
+
+class Group:
+    def __init__(self, shape: Shape, path: Path, region: Region | None = None) -> None:
+        """`region`: what it is compared with, where the stage's inputs must be compared at all."""
+        self.shape: Final = shape
+        self.path: Final = path
+        self.region: Final = region
+        if region is not None:
+            region.groups.append(self)
+        self.records: Final[list[Held]] = []
+        self._view = View()
+        self._clear()
+
+    def _clear(self) -> None:
+        shape = self.shape
+        self._plain: dict[int, Held] = {}
+        self._branches: dict[int, Branches] = {}
+        self._texts: dict[int, _TextInput] = {}
+        self._replaced: Instead | None = None
+        self._replaced_inputs: set[int] = set()
+        self._error: Held | None = None
+        self._seen: set[tuple[object, ...]] = set()
+        self._current: list[Held] = []
+        self._begun: set[int] = set()
+        for k in shape.streams:
+            plan = shape.stage.inputs[k]
+            if plan.is_text:
+                self._texts[k] = _TextInput()
+            else:
+                self._branches[k] = Branches(self.path, plan.depth - shape.depth)
+
+    # -- records ---------------------------------------------------------------------------------------------------
+
+    def add(self, held: Held) -> Delta:
+        """Take a record of this group. Raises RecordError when a text's writer erred; the record is then ignored."""
+        if self.region is not None:
+            self.region.changed()
+        verdict = self._view.admit(held)
+        if verdict is Verdict.CURRENT:
+            delta = self._index(held)
+            if delta is not Delta.NONE:
+                self.records.append(held)
+            return delta
+        self.records.append(held)
+        if verdict is Verdict.OUTRANKED:
+            return Delta.NONE
+        before = self._current
+        current = self._view.select(self.records)
+        self._clear()
+        for record in current:
+            with contextlib.suppress(RecordError):  # a faulty record of a run that was outranked until now
+                self._index(record)
+        kept = set(map(id, self._current))
+        return Delta.SUPERSEDED if any(id(r) not in kept for r in before) else Delta.EXTENDED
+
+    def _index(self, held: Held) -> Delta:
+        envelope = held.envelope
+        is_writers = envelope.w is not None
+        if not is_writers:  # run ids name one execution, so an equal record is a repetition
+            identity = (held.source, envelope.kind, envelope.stage, envelope.path, envelope.lin)
+            if identity in self._seen:
+                return Delta.NONE
+            self._seen.add(identity)
+        delta = Delta.EXTENDED
+        for k in self.shape.inputs_of[held.source]:
+            if k in self._texts:
+                if is_writers:
+                    delta = self._index_text(k, held)
+                else:
+                    self._replace(k, held)
+            elif k in self._branches:
+                self._index_branch(k, held)
+            elif envelope.kind in (Kind.ITEM, Kind.TOMBSTONE, Kind.ERROR):
+                self._index_plain(k, held)
+            self._begun.add(k)
+        self._current.append(held)
+        return delta
+
+    def _index_text(self, k: int, held: Held) -> Delta:
+        text = self._texts[k]
+        change = text.add(held)
+        return Delta.SUPERSEDED if change is Change.RESTARTED else Delta.EXTENDED
+
+    def _index_branch(self, k: int, held: Held) -> None:
+        envelope = held.envelope
+        if len(envelope.path) == self.shape.depth and envelope.kind is not Kind.END:
+            self._replace(k, held)  # a tombstone or an error instead of the whole fork
+            return
+        self._branches[k].add(held)
+        if envelope.kind is Kind.ERROR and self.shape.stage.on_error is OnError.FAIL and self._error is None:
+            self._error = held
+
+    def _index_plain(self, k: int, held: Held) -> None:
+        self._plain[k] = held
+        kind = held.envelope.kind
+        if kind is Kind.TOMBSTONE or (kind is Kind.ERROR and self.shape.stage.on_error is not OnError.PASS):
+            self._replace(k, held)
+
+    def _replace(self, k: int, held: Held) -> None:
+        self._replaced_inputs.add(k)
+        # An error says more than a tombstone: it wins, whichever came first.
+        if self._replaced is None or (self._replaced.kind is Kind.TOMBSTONE and held.envelope.kind is Kind.ERROR):
+            self._replaced = Instead(held.envelope.kind, held.value)
+
+    # -- what a run needs to know ----------------------------------------------------------------------------------
+
+    @property
+    def instead(self) -> Instead | None:
+        """What the node ends in without being run, if anything."""
+        if not self.may_fail:
+            return None
+        if self._replaced is not None:
+            return self._replaced
+        if self._error is not None:
+            return Instead(Kind.ERROR, self._error.value)
+        policy = self.shape.stage.on_error
+        if policy is not OnError.PASS:
+            for text in self._texts.values():
+                if text.error is not None:
+                    drop = policy is OnError.DROP
+                    return Instead(Kind.TOMBSTONE, None) if drop else Instead(Kind.ERROR, text.error.value)
+        return None
+
+    @property
+    def can_start(self) -> bool:
+        """Every plain input is there, every stream has begun, and the runs of all ancestors are known."""
+        if len(self._plain) < len(self.shape.plain) or any(k not in self._begun for k in self.shape.streams):
+            return False
+        runs = self._view.runs
+        path = self.path
+        return all((i, path[:depth]) in runs for i, depth in self.shape.named) or self.is_complete
+
+    @property
+    def has_all(self) -> bool:
+        """All plain inputs, and everything that the streams' ends count, have come."""
+        return (
+            len(self._plain) == len(self.shape.plain)
+            and all(b.is_complete or k in self._replaced_inputs for k, b in self._branches.items())
+            and all(t.text.is_over or k in self._replaced_inputs for k, t in self._texts.items())
+        )
+
+    @property
+    def is_complete(self) -> bool:
+        """It has all, of runs that agree on what they share."""
+        return self.has_all and (self.region is None or self.region.agrees())
+
+    @property
+    def may_fail(self) -> bool:
+        """Whether a tombstone or an error may leave in place of the output by now."""
+        return not self.shape.ends_late or self.has_all
+
+    def lineage(self, run: RunId) -> Lineage:
+        """What outputs of `run` carry: the current runs of all ancestors at the node's depth or above, and its own."""
+        runs = self._view.runs
+        path = self.path
+        return (*[runs.get((i, path[:depth])) for i, depth in self.shape.named], run)
+
+    @property
+    def current(self) -> list[Held]:
+        return self._current
+
+    def plain(self, k: int) -> Held:
+        return self._plain[k]
+
+    def branches(self, k: int) -> Branches:
+        return self._branches[k]
+
+    def pieces(self, k: int) -> Iterator[Piece | Next]:
+        return self._texts[k].pieces()
+
+    def text_error(self, k: int) -> Held | None:
+        return self._texts[k].error
+
+    def selection(self) -> bytes:
+        """8 bytes that name the node and exactly the current records (PROTOCOL §6.2)."""
+        hashed = hashlib.blake2b(repr((self.shape.stage.name, self.path)).encode(), digest_size=8)
+        for source, offset in sorted((r.source, r.offset) for r in self._current):
+            hashed.update(b"%d:%d;" % (source, offset))
+        return hashed.digest()
+
+    def digests(self) -> tuple[Digest, ...]:
+        """What outputs carry for stages that are met again; whole once every input has ended."""
+        return self.shape.meetings.digests(self._current)
+
+
+class Region:
+    """Groups whose inputs are compared as one, where a summary comes back to what it was made from."""
+
+    def __init__(self, meetings: Meetings) -> None:
+        self._meetings: Final = meetings
+        self._agrees: bool | None = None
+        self.groups: Final[list[Group]] = []
+
+    def changed(self) -> None:
+        self._agrees = None
+
+    def agrees(self) -> bool:
+        """O(records of all groups) after a change, else O(1)."""
+        if self._agrees is None:
+            self._agrees = self._meetings.agree(group.current for group in self.groups)
+        return self._agrees

@@ -1,0 +1,249 @@
+"""A consumer on its own thread: batches and rebalances reach the event loop, offsets come back from it.
+
+The thread does nothing but poll. A batch is handed over and the thread goes on to the next; at most BATCHES_AHEAD
+wait for the loop, so that memory stays bounded without ever pausing a partition. The client (2.16) holds a lock while
+it polls, and a call from another thread starves beside it (a `committed` took 17 s): whatever else is asked of the
+consumer is asked on this thread, between two polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streams.errors import BrokerError
+from streams.settings import KafkaSettings
+
+T = TypeVar("T")
+
+BATCH_RECORDS: Final = 500
+BATCHES_AHEAD: Final = 4
+POLL_SECONDS: Final = 0.05
+"""Longest wait of a call for an idle poll; a record ends the poll at once."""
+
+REVOKE_SECONDS: Final = 20.0
+"""Shared by everything inside one revoke; the coordinator waits `session.timeout` of silence, and heartbeats go on."""
+
+CALL_SECONDS: Final = 20.0
+
+RETRY_SECONDS: Final = 0.2
+
+CONSUMER_CONFIG: Final = {
+    "group.protocol": "consumer",  # KIP-848: incremental, no stop of the world
+    "group.remote.assignor": "range",  # partition i of all topics on one member; `uniform` does not keep them together
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",  # offsets are given at assignment; a reset would skip what is not answered yet
+    "isolation.level": "read_committed",  # also makes `committed` wait for a transaction that is on its way
+    "fetch.wait.max.ms": 50,
+    "fetch.message.max.bytes": 2_000_000,
+    "queued.max.messages.kbytes": 32_768,  # 64 MiB per consumer by default, for each of many processes
+}
+
+RETRIABLE: Final = (
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TRANSPORT,
+    KafkaError._RESOLVE,
+    KafkaError._TIMED_OUT,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.STALE_MEMBER_EPOCH,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+)
+
+
+NOT_MEMBER: Final = (
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.FENCED_MEMBER_EPOCH,
+    KafkaError.REBALANCE_IN_PROGRESS,
+)
+"""A commit that is refused with one of these: the slots are lost, and the rebalance callback will say so."""
+
+
+class Owner(Protocol):
+    """Who is told of partitions and records; every method runs on the loop."""
+
+    def assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        """New partitions, paused, positioned at their committed offsets, with the metadata beside them."""
+
+    async def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        """Still owned until this returns: stop commits, wait for those on their way."""
+
+    async def lost(self, partitions: Sequence[TopicPartition]) -> None:
+        """Owned by somebody else already: drop them, commit nothing."""
+
+    def records(self, batch: Sequence[Message]) -> None: ...
+
+    def fatal(self, error: BaseException) -> None: ...
+
+
+class ConsumerThread:
+    def __init__(self, kafka: KafkaSettings, group: str, topics: Sequence[str], owner: Owner) -> None:
+        self._consumer: Final = Consumer({**kafka.client(), **CONSUMER_CONFIG, "group.id": group})
+        self._topics: Final = list(topics)
+        self._owner: Final = owner
+        self._loop: Final = asyncio.get_running_loop()
+        self._ahead: Final = threading.Semaphore(BATCHES_AHEAD)
+        self._is_open = True
+        self._calls: Final[queue.SimpleQueue[Callable[[], None]]] = queue.SimpleQueue()
+        self._thread: Final = threading.Thread(target=self._run, name=f"consumer {group}", daemon=True)
+
+    async def call(self, function: Callable[[Consumer], T]) -> T:
+        """Run on the thread, between two polls; the thread waits meanwhile, so it must be short."""
+        future: asyncio.Future[T] = self._loop.create_future()
+
+        def run() -> None:
+            try:
+                result = function(self._consumer)
+            except BaseException as error:  # noqa: BLE001 — for whoever asked
+                self._call_soon(_fail, future, error)
+            else:
+                self._call_soon(_finish, future, result)
+
+        self._calls.put(run)
+        return await future
+
+    async def commit(self, places: list[TopicPartition]) -> KafkaError | None:
+        """None, or why not. On the thread, so that no commit is ever on its way inside a rebalance callback."""
+        return await self.call(partial(_commit, places))
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._consumer.subscribe(
+                self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+            while self._is_open:
+                self._poll()
+                while not self._calls.empty():
+                    self._calls.get()()
+            self._consumer.close()
+        except BaseException as error:  # noqa: BLE001 — a thread's error reaches nobody by itself
+            self._call_soon(self._owner.fatal, error)
+
+    def _poll(self) -> None:
+        # consume(n, t) waits the whole t unless n records are there: wait for the first, take what has come with it.
+        first = self._consumer.poll(POLL_SECONDS)
+        if first is None:
+            return
+        batch = [m for m in (first, *self._consumer.consume(BATCH_RECORDS, 0)) if self._is_record(m)]
+        if not batch:
+            return
+        while not self._ahead.acquire(timeout=POLL_SECONDS):
+            while not self._calls.empty():
+                self._calls.get()()
+            if not self._is_open:
+                return
+        self._call_soon(self._hand_over, batch)
+
+    def _is_record(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if error.fatal() or error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            what = f"{message.topic()}[{message.partition()}] at {message.offset()}"
+            raise BrokerError(
+                f"cannot read {what}: {error.str()}. Records of open requests may be gone: raise the topic's "
+                "retention, or reset the group's offsets if they may be given up.",
+                code="broker.offset",
+            )
+        return False  # librdkafka reports and goes on: a broker that is away, a topic that is not there yet
+
+    def _hand_over(self, batch: Sequence[Message]) -> None:
+        self._ahead.release()
+        try:
+            self._owner.records(batch)
+        except Exception as error:  # noqa: BLE001 — see _run
+            self._owner.fatal(error)
+
+    def _call_soon(self, function: Callable[..., object], *args: object) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function, *args)
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if not partitions:
+            return
+        found = retrying(lambda: consumer.committed(partitions, timeout=CALL_SECONDS))
+        for place in found:
+            if place.offset < 0:  # a new group begins with the first record there is
+                place.offset, _ = retrying(
+                    lambda place=place: consumer.get_watermark_offsets(place, timeout=CALL_SECONDS, cached=False)  # type: ignore[misc]
+                )
+        consumer.incremental_assign(found)
+        consumer.pause(found)  # until the slot is taken over
+        self._call_soon(self._owner.assigned, found)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if partitions and not self._loop.is_closed():
+            self._wait(self._owner.revoked(partitions))
+            consumer.incremental_unassign(partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if partitions and not self._loop.is_closed():
+            self._wait(self._owner.lost(partitions))
+            consumer.incremental_unassign(partitions)
+
+    def _wait(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Wait inside a callback; the coroutine's calls are served meanwhile."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future.add_done_callback(lambda _: self._calls.put(lambda: None))
+        ends_at = time.monotonic() + REVOKE_SECONDS
+        while not future.done():
+            self._calls.get(timeout=max(0.0, ends_at - time.monotonic()))()
+        future.result()
+
+    async def close(self) -> None:
+        """Leave the group; the owner's `revoked` runs first."""
+        self._is_open = False
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join, REVOKE_SECONDS)
+
+
+def _commit(places: list[TopicPartition], consumer: Consumer) -> KafkaError | None:
+    try:
+        done = consumer.commit(offsets=places, asynchronous=False)
+    except KafkaException as error:
+        return cast("KafkaError", error.args[0])
+    return next((place.error for place in done or () if place.error is not None), None)
+
+
+def _finish(future: asyncio.Future[Any], result: object) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
+    """The headers as the broker sent them; the client types what one may produce."""
+    return cast("list[tuple[str, bytes | None]]", message.headers() or [])
+
+
+def retrying(call: Callable[[], T], *, still: Callable[[], bool] = lambda: True) -> T:
+    """Call until it succeeds, as long as Kafka only asks for patience and `still` is true.
+
+    Raises KafkaException: for anything else, at once.
+    """
+    while True:
+        try:
+            return call()
+        except KafkaException as error:
+            if error.args[0].code() not in RETRIABLE or not still():
+                raise
+            threading.Event().wait(RETRY_SECONDS)

@@ -1,0 +1,148 @@
+"""The topics of a plan: created once, with the same partition count for all, and checked ever after (DESIGN §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from streams.core.plan import REQUEST, Plan, StageKind
+from streams.errors import BrokerError, ConfigError
+from streams.settings import KafkaSettings, PipelineSettings
+
+ADMIN_SECONDS: Final = 30.0
+
+LARGE_RECORD_BYTES: Final = 16 * 1024 * 1024
+"""Of topics that take what clients send, so that a request that is too large still gets its typed error."""
+
+
+def requests_topic(pipeline: str) -> str:
+    return f"{pipeline}.requests"
+
+
+def answers_topic(pipeline: str) -> str:
+    return f"{pipeline}.answers"
+
+
+def control_topic(pipeline: str) -> str:
+    return f"{pipeline}.control"
+
+
+def dead_letters_topic(pipeline: str) -> str:
+    return f"{pipeline}.dead-letters"
+
+
+def prompts_topic(model: str) -> str:
+    return f"models.{model}.prompts"
+
+
+WORKERS_STATE: Final = "workers.state"
+"""What workers say of themselves; key: worker id."""
+
+
+def group_of(pipeline: str, role: str) -> str:
+    """The consumer group of a stage, of `ingress` or of `closer`."""
+    return f"{pipeline}.{role}"
+
+
+def models_of(plan: Plan) -> tuple[str, ...]:
+    return tuple(sorted({str(s.options["model"]) for s in plan.stages if s.kind is StageKind.MODEL}))
+
+
+def topics_of(plan: Plan, settings: PipelineSettings) -> dict[str, NewTopic]:
+    """Every topic that the plan's processes read or write."""
+    name, retention = plan.pipeline, str(settings.retention_hours * 3_600_000)
+    internal = {"retention.ms": retention, "message.timestamp.type": "LogAppendTime"}
+    from_clients = {"retention.ms": retention, "max.message.bytes": str(LARGE_RECORD_BYTES)}
+    wanted: dict[str, Mapping[str, str]] = {
+        requests_topic(name): from_clients,
+        dead_letters_topic(name): from_clients,
+        plan.topic(REQUEST): internal,
+        answers_topic(name): internal,
+        control_topic(name): internal,
+        **{plan.topic(stage.name): internal for stage in plan.stages},
+    }
+    topics = {t: _new_topic(t, settings.partitions, settings, config) for t, config in wanted.items()}
+    topics.update((t.topic, t) for t in (prompt_topic_of(m, settings) for m in models_of(plan)))
+    return topics
+
+
+def prompt_topic_of(model: str, settings: PipelineSettings) -> NewTopic:
+    config = {"retention.ms": str(settings.retention_hours * 3_600_000), "message.timestamp.type": "LogAppendTime"}
+    return _new_topic(prompts_topic(model), settings.lanes, settings, config)
+
+
+def state_topic(settings: PipelineSettings) -> NewTopic:
+    config = {"cleanup.policy": "compact", "segment.ms": "600000", "max.message.bytes": "4000000"}
+    return _new_topic(WORKERS_STATE, 1, settings, config)
+
+
+def _new_topic(name: str, partitions: int, settings: PipelineSettings, config: Mapping[str, str]) -> NewTopic:
+    return NewTopic(name, num_partitions=partitions, replication_factor=settings.replication, config=dict(config))
+
+
+def ensure_topics(kafka: KafkaSettings, topics: Iterable[NewTopic]) -> None:
+    """Create what is missing; safe to call from all processes at once.
+
+    Raises ConfigError when a topic exists with another partition count: records of open requests would split.
+    """
+    wanted = {t.topic: t for t in topics}
+    admin = AdminClient(kafka.client())
+    try:
+        existing = admin.list_topics(timeout=ADMIN_SECONDS).topics
+        missing = [t for name, t in wanted.items() if name not in existing]
+        if missing:
+            for future in admin.create_topics(missing, operation_timeout=ADMIN_SECONDS).values():
+                _ignore_existing(future)
+            existing = admin.list_topics(timeout=ADMIN_SECONDS).topics
+    except KafkaException as error:
+        raise BrokerError(f"cannot set up topics at {kafka.bootstrap}: {error.args[0].str()}") from None
+    for name, topic in wanted.items():
+        found = existing.get(name)
+        if found is not None and found.partitions and len(found.partitions) != topic.num_partitions:
+            raise ConfigError(
+                f"topic {name!r} has {len(found.partitions)} partitions, the settings say {topic.num_partitions}. "
+                f"Set DESCANT_PARTITIONS={len(found.partitions)} (DESCANT_LANES for prompts), or use another cluster.",
+                code="config.partitions",
+            )
+
+
+def _ignore_existing(future: object) -> None:
+    try:
+        future.result()  # type: ignore[attr-defined]  # the client's futures are not typed
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise
+
+
+def set_session_timeouts(kafka: KafkaSettings, groups: Iterable[str], settings: PipelineSettings) -> None:
+    """Ask the coordinator to notice a killed instance after `session_seconds` (KIP-848: the group's own config).
+
+    A broker whose minimum is higher refuses; `descant doctor` says so, the pipeline works all the same.
+    """
+    values = {
+        "consumer.session.timeout.ms": str(int(settings.session_seconds * 1000)),
+        "consumer.heartbeat.interval.ms": str(int(settings.session_seconds * 1000 / 4)),
+    }
+    resources = []
+    for group in groups:
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in values.items()
+        ]
+        resources.append(ConfigResource(ResourceType.GROUP, group, incremental_configs=entries))
+    admin = AdminClient(kafka.client())  # its futures end with it
+    for future in admin.incremental_alter_configs(resources).values():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() not in (KafkaError.INVALID_CONFIG, KafkaError.INVALID_REQUEST):
+                raise

@@ -1,0 +1,74 @@
+"""Settings of a pipeline's processes: flag over environment over default; read once, passed down, never global."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from streams.core.closer import IDEMPOTENCY_WINDOW
+from streams.core.ingress import DEADLINE_SECONDS, REQUEST_BYTES_MAX
+
+PositiveInt = Annotated[int, Field(strict=True, ge=1)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class KafkaSettings(BaseSettings):
+    """How to reach Kafka. TLS and SASL pass straight through to librdkafka."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DESCANT_KAFKA_", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+    bootstrap: str = "localhost:9092"
+    """host:port[,host:port]; `--bootstrap` and KAFKA_BOOTSTRAP_SERVERS come first."""
+    security_protocol: str = "PLAINTEXT"
+    """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
+    ssl_ca_location: str | None = None
+    """File with the certificate authority of the brokers."""
+    sasl_mechanism: str | None = None
+    """PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER."""
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    """Never printed."""
+
+    def client(self) -> dict[str, str | int | float | bool]:
+        """What every client of ours starts from, in librdkafka's names."""
+        found: dict[str, str | int | float | bool] = {
+            "bootstrap.servers": self.bootstrap,
+            "security.protocol": self.security_protocol,
+        }
+        if self.ssl_ca_location is not None:
+            found["ssl.ca.location"] = self.ssl_ca_location
+        if self.sasl_mechanism is not None:
+            found["sasl.mechanism"] = self.sasl_mechanism
+        if self.sasl_username is not None and self.sasl_password is not None:
+            found["sasl.username"] = self.sasl_username
+            found["sasl.password"] = self.sasl_password.get_secret_value()
+        return found
+
+
+class PipelineSettings(BaseSettings):
+    """What all processes of one pipeline must agree on."""
+
+    model_config = SettingsConfigDict(env_prefix="DESCANT_", frozen=True, extra="forbid", use_attribute_docstrings=True)
+    partitions: PositiveInt = 6
+    """Of each topic of the pipeline; the most instances that can share a stage. Fixed once the topics exist."""
+    lanes: PositiveInt = 8
+    """Partitions of each model's prompt topic: the most workers that can share a model."""
+    routing: str = "descant"
+    """The policy by which prompts go to workers: descant, round_robin, least_pending_tokens, and the published ones."""
+    replication: PositiveInt = 1
+    """3 or more in production, with min.insync.replicas 2; 1 loses what its one disk loses."""
+    deadline_seconds: PositiveSeconds = DEADLINE_SECONDS
+    """Given to a request that names no deadline; the answer is then a typed error."""
+    request_bytes_max: PositiveInt = REQUEST_BYTES_MAX
+    """A larger request is answered with an error and goes to dead letters."""
+    admission_window: PositiveInt = 2_000
+    """Requests in the pipeline at once, per partition; more wait in `requests`, where they cost nothing."""
+    idempotency_window: PositiveInt = IDEMPOTENCY_WINDOW
+    """Answered ids remembered per partition: a repetition within it is the same request and gets no second answer."""
+    session_seconds: PositiveSeconds = 6.0
+    """After this silence an instance is replaced. The broker may refuse less than its minimum (45 by default)."""
+    retention_hours: PositiveInt = 24
+    """Of internal topics: at least the longest deadline plus the longest outage."""

@@ -1,0 +1,235 @@
+"""Processes of a stage: slots driven as the runtime drives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+from typing import Any, Final
+
+from streams.core.failure import Failure
+from streams.core.group import Shape
+from streams.core.lineage import Serial, routing_key
+from streams.core.offsets import SlotMetadata
+from streams.core.partition import partition_of
+from streams.core.plan import REQUEST, Plan, StagePlan
+from streams.core.record import Envelope
+from streams.core.slot import Effect, Emit, Failed, Reject, Result, Route, Run, Slot, Start, Stop, Wake
+from tests.simulation.broker import Group
+from tests.simulation.functions import Call, Habits
+from tests.simulation.process import Host, Phase, Process, record_of
+from tests.simulation.world import World
+
+
+class StageProcess(Process):
+    def __init__(
+        self, world: World, group: Group, name: str, shape: Shape, habits: Habits, partitions: int, lanes: int
+    ) -> None:
+        self.shape: Final = shape
+        self.stage: Final[StagePlan] = shape.stage
+        self.plan: Final[Plan] = shape.plan
+        self.habits: Final = habits
+        self.partitions: Final = partitions
+        self.lanes: Final = lanes
+        super().__init__(world, group, name)
+
+    def host(self, partition: int) -> Host:
+        return StageHost(self, partition)
+
+    def may_be_refused(self, acked: Any) -> bool:
+        return isinstance(getattr(acked, "__self__", None), StageHost) and acked.__name__ == "acked"
+
+    def refused(self, acked: Any, args: tuple[Any, ...]) -> None:
+        host, run = acked.__self__, args[0]
+        if host.is_dead:
+            return
+        if self.world.rules.retries_refused:
+            host.do(host.slot.returned(run, Failed(Failure("produce.refused", "not delivered", self.stage.name))))
+        else:
+            acked(0, *args)
+
+
+class StageHost(Host):
+    process: StageProcess
+
+    def __init__(self, process: StageProcess, partition: int) -> None:
+        super().__init__(process, partition, tuple(process.plan.topic(s) for s in process.shape.sources))
+        self.slot: Slot
+        self.calls: dict[Run, Call] = {}
+        self.runnable: list[Run] = []
+        self.is_dirty = False
+
+    def restore(self) -> bool:
+        self.slot = self.new_slot()
+        self.phase = Phase.REPLAYING
+        if not self.world.rules.replays_first:
+            self.do(self.slot.caught_up())
+        return True
+
+    def new_slot(self) -> Slot:
+        return Slot(
+            self.process.shape,
+            self.partition,
+            metadata=self.metadata,
+            positions={k: self.at[topic] for k, topic in enumerate(self.topics)},
+            next_n=self.process.next_n,
+            is_closed=self.is_closed,
+        )
+
+    def is_closed(self, serial: Serial) -> bool:
+        return self.process.is_closed(serial)
+
+    # -- one thing at a time ---------------------------------------------------------------------------------------
+
+    def act(self, rng: Random) -> bool:
+        if self.phase == Phase.REPLAYING and all(self.at[t] >= self.ends[t] for t in self.topics):
+            self.phase = Phase.ACTIVE
+            self.is_dirty = True
+            self.world.note(self, "has replayed")
+            if self.slot.is_replaying:
+                self.do(self.slot.caught_up())
+            return True
+        chance = rng.random()
+        if chance < 0.4 and self.advance_run(rng):
+            return True
+        if chance > 0.9 and self.phase == Phase.ACTIVE and self.try_commit(rng):
+            return True
+        return self.read(rng) or self.advance_run(rng) or (self.phase == Phase.ACTIVE and self.try_commit(rng))
+
+    def read(self, rng: Random) -> bool:
+        topics = list(self.topics)
+        first = int(rng.random() * len(topics))
+        found = False
+        for topic in topics[first:] + topics[:first]:
+            if topic not in self.have:
+                continue
+            records = self.world.broker.log(topic, self.partition).records
+            at = self.at[topic]
+            limit = min(len(records), at + 1 + int(rng.random() * 3))
+            if self.phase == Phase.REPLAYING:
+                limit = min(limit, self.ends[topic]) if at < self.ends[topic] else at
+            while at < limit and not self.is_dead:
+                record = records[at]
+                self.at[topic] = at + 1
+                assert record.envelope is not None
+                self.take(topic, at, record.envelope, record.value)
+                at += 1
+                found = True
+            if found:
+                self.is_dirty = True
+                return True
+        return False
+
+    def take(self, topic: str, offset: int, envelope: Envelope, value: bytes | None) -> None:
+        self.do(self.slot.record(self.topics.index(topic), offset, envelope, value))
+
+    def advance_run(self, rng: Random) -> bool:
+        while self.runnable:
+            at = int(rng.random() * len(self.runnable))
+            run = self.runnable[at]
+            call = self.calls.get(run)
+            if call is None or call.is_over or run.is_void:
+                self.runnable.pop(at)
+                continue
+            result = call.advance(rng)
+            if result is None:
+                self.runnable.pop(at)
+                return True
+            if isinstance(result, bytes):
+                self.do(self.slot.child(run, result))
+            else:
+                self.runnable.pop(at)
+                del self.calls[run]
+                self.returned(run, result)
+            return True
+        return False
+
+    def returned(self, run: Run, result: Result) -> None:
+        self.world.note(self, "{} returns {}", run, result)
+        self.do(self.slot.returned(run, result))
+
+    # -- effects ---------------------------------------------------------------------------------------------------
+
+    def do(self, effects: Iterable[Effect]) -> None:
+        process, world = self.process, self.world
+        for effect in effects:
+            match effect:
+                case Start(run):
+                    self.calls[run] = call = Call(world, run, process.habits)
+                    self.runnable.append(run)
+                    world.note(self, "starts {}", call.execution)
+                    world.wake(process)
+                case Wake(run):
+                    if run in self.calls and run not in self.runnable:
+                        self.runnable.append(run)
+                        world.wake(process)
+                case Stop(run):
+                    world.note(self, "stops {}", run)
+                    self.calls.pop(run, None)
+                case Emit(run, envelope, value):
+                    self.emit(run, envelope, value)
+                case Route(run, envelope, value):
+                    lane = world.rng.randrange(process.lanes)
+                    self.send("prompts", lane, envelope, value, run)
+                case Reject(source, offset, envelope, _, error):
+                    world.note(self, "rejects {}@{}: {}", self.topics[source], offset, error)
+                    world.complain(f"{self} rejects {self.topics[source]}@{offset} {envelope.id}: {error}")
+
+    def emit(self, run: Run | None, envelope: Envelope, value: bytes | None) -> None:
+        process = self.process
+        stage = process.stage
+        if run is None and not self.world.rules.markers_pass:
+            return
+        key = routing_key(envelope.id, envelope.path, stage.key_depth)
+        partition = partition_of(key.encode(), process.partitions)
+        self.send(process.plan.topic(stage.name), partition, envelope, value, run)
+
+    def send(self, topic: str, partition: int, envelope: Envelope, value: bytes | None, run: Run | None) -> None:
+        wire = self.process.wire
+        if run is None:
+            wire.send(topic, partition, record_of(envelope, value), None)
+            return
+        wire.send(topic, partition, record_of(envelope, value), self.acked, run)
+        if not self.world.rules.marks_after_acks:
+            self.slot.acked(run)
+
+    def acked(self, _offset: int, run: Run) -> None:
+        if not self.is_dead and self.world.rules.marks_after_acks:
+            self.slot.acked(run)
+            self.is_dirty = True
+            self.world.wake(self.process)
+
+    # -- closing and committing ------------------------------------------------------------------------------------
+
+    def closed(self, serial: Serial) -> None:
+        if self.phase >= Phase.REPLAYING:
+            self.do(self.slot.closed(serial))
+            self.is_dirty = True
+
+    def try_commit(self, rng: Random) -> bool:
+        if self.is_committing or self.is_stopping or not self.is_dirty:
+            return False
+        offsets, metadata = self.committable()
+        self.is_dirty = False
+        if self.sent == (offsets, metadata.encode()):
+            return True
+        self.commit(offsets, metadata, self.committed)
+        return True
+
+    def committable(self) -> tuple[dict[str, int], SlotMetadata]:
+        offsets, metadata = self.slot.committable()
+        return {self.topics[k]: offset for k, offset in offsets.items()}, metadata
+
+    @property
+    def leftovers(self) -> str:
+        """What it still holds when every request is closed."""
+        if self.phase != Phase.ACTIVE:
+            return f"{self} is in phase {self.phase}"
+        if self.slot.requests:
+            return f"{self} still holds {sorted(self.slot.requests)}"
+        if self.slot.committable()[1].marks:
+            return f"{self} still holds marks of closed requests"
+        return ""
+
+
+def is_request(topic: str) -> bool:
+    return topic.endswith(f".{REQUEST}")
