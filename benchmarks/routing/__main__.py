@@ -23,9 +23,7 @@ from benchmarks.routing.workloads import WORKLOADS
 from streams.errors import ConfigError, DescantError
 from workers.routing import policies
 
-NOT_CALIBRATED = (
-    "the engine's constants are plausible for an H100 with an 8B model and were not fitted to a real vLLM"
-)
+NOT_CALIBRATED = "the engine's constants are plausible for an H100 with an 8B model and were not fitted to a real vLLM"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,9 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="only the JSON object on standard output")
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--seeds", type=int, default=2, help="how many seeds, from --seed on")
-    parser.add_argument(
-        "--workload", action="append", help="one of them, or a prefix such as `pipeline`; repeatable"
-    )
+    parser.add_argument("--workload", action="append", help="one of them, or a prefix such as `pipeline`; repeatable")
     parser.add_argument("--policy", action="append", help="only these policies, and ours; repeatable")
     parser.add_argument("--trace", type=Path, help="a JSON-lines trace in place of the workloads")
     parser.add_argument("--state-age", type=float, default=0.05, help="mean age of worker state, seconds")
@@ -64,14 +60,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _cases(options: argparse.Namespace) -> dict[str, tuple[Callable[[int], Trace], Setup]]:
-    if (
-        not 1 <= options.workers <= 1_024
-        or not 1 <= options.routers <= 1_024
-        or not 0 <= options.state_age <= 60
-    ):
-        raise ConfigError(
-            "--workers and --routers must be 1 to 1024, --state-age 0 to 60.", code="config.bench"
-        )
+    if not 1 <= options.workers <= 1_024 or not 1 <= options.routers <= 1_024 or not 0 <= options.state_age <= 60:
+        raise ConfigError("--workers and --routers must be 1 to 1024, --state-age 0 to 60.", code="config.bench")
     if options.seeds < 1:
         raise ConfigError("--seeds must be at least 1.", code="config.bench")
     around = {"workers": options.workers, "routers": options.routers, "state_age": options.state_age}
@@ -82,9 +72,7 @@ def _cases(options: argparse.Namespace) -> dict[str, tuple[Callable[[int], Trace
     chosen = [n for n in WORKLOADS if any(n == w or n.startswith(f"{w}/") for w in wanted)]
     unknown = [w for w in wanted if not any(n == w or n.startswith(f"{w}/") for n in WORKLOADS)]
     if unknown:
-        raise ConfigError(
-            f"no workload {unknown[0]!r}; there are: {', '.join(WORKLOADS)}.", code="config.bench"
-        )
+        raise ConfigError(f"no workload {unknown[0]!r}; there are: {', '.join(WORKLOADS)}.", code="config.bench")
     shorter = 1 / 3 if options.quick else 1.0
 
     def of(name: str) -> tuple[Callable[[int], Trace], Setup]:
@@ -101,9 +89,7 @@ def _names(wanted: list[str] | None) -> list[str] | None:
     known = policies()
     for name in wanted:
         if name not in known:
-            raise ConfigError(
-                f"no policy {name!r}; there are: {', '.join(sorted(known))}.", code="config.bench"
-            )
+            raise ConfigError(f"no policy {name!r}; there are: {', '.join(sorted(known))}.", code="config.bench")
     return [compare.OURS, *(n for n in dict.fromkeys(wanted) if n != compare.OURS)]
 
 
@@ -111,9 +97,7 @@ def render(table: compare.Table) -> str:
     """A plain table: one line a policy, best p90 first within its workload."""
     lines = []
     for case, rows in table.items():
-        lines.append(
-            f"\n{case}\n{'':24}{'p50':>7}{'p90':>8}{'p99':>8}{'TTFT p90':>10}{'hits':>7}{'seeds':>7}"
-        )
+        lines.append(f"\n{case}\n{'':24}{'p50':>7}{'p90':>8}{'p99':>8}{'TTFT p90':>10}{'hits':>7}{'seeds':>7}")
         ordered = sorted(rows.items(), key=lambda item: compare.geometric(f.p90 for f in item[1]))
         for name, figures in ordered:
             p50, p90, p99, ttft = (

@@ -19,9 +19,7 @@ class Chance:
         return (self._state >> 11) / 2**53
 
 
-def state(
-    worker: str, *, epoch: int = 1, sequence: int = 0, ts: float = 100.0, **fields: object
-) -> WorkerState:
+def state(worker: str, *, epoch: int = 1, sequence: int = 0, ts: float = 100.0, **fields: object) -> WorkerState:
     number = int("".join(c for c in worker if c.isdigit()) or 0)
     given = {
         "lanes": (number, number + 1_000),

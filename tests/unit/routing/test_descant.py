@@ -32,7 +32,7 @@ def test_a_long_queue_beats_a_short_prefix() -> None:
 def test_a_queue_shrinks_while_nothing_is_heard() -> None:
     made = router(workers=1)
     announce(made, "w0", pend=10_000.0, rate=20_000.0)
-    assert made.choose(prompt("p"), 100.35).terms["wait"] == pytest.approx(5_000)
+    assert made.choose(prompt("p"), 100.35).terms["wait_seconds"] == pytest.approx(0.25)
 
 
 def test_a_prefill_avoids_those_who_decode() -> None:

@@ -44,9 +44,7 @@ class TestEveryPolicy:
         last = dict.fromkeys(heard, now)
         for step in range(data.draw(st.integers(1, 20))):
             now += data.draw(st.sampled_from((0.0, 0.03, 0.3)))
-            match data.draw(
-                st.sampled_from(("state", "restart", "leave", "prompt", "prompt", "finish", "expire"))
-            ):
+            match data.draw(st.sampled_from(("state", "restart", "leave", "prompt", "prompt", "finish", "expire"))):
                 case "state" | "restart" | "leave" as what:
                     worker = data.draw(st.sampled_from(sorted(heard)))
                     epoch, sequence = heard[worker]
@@ -86,9 +84,7 @@ class TestEveryPolicy:
         first, second = router(name, workers=5, seed=3), router(name, workers=5, seed=3)
         for i in range(40):
             blocks = tuple(range(i % 4 * 10, i % 4 * 10 + 6))
-            assert place(first, f"p{i}", blocks, 100.0 + i / 100) == place(
-                second, f"p{i}", blocks, 100.0 + i / 100
-            )
+            assert place(first, f"p{i}", blocks, 100.0 + i / 100) == place(second, f"p{i}", blocks, 100.0 + i / 100)
 
     def test_choosing_records_nothing(self, name: str) -> None:
         made = router(name, workers=4)

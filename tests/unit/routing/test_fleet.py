@@ -110,9 +110,7 @@ def test_the_index_is_bounded_and_keeps_the_heads() -> None:
     length=st.integers(0, 21),
 )
 @settings(deadline=None)
-def test_the_longest_prefix_is_found_for_every_worker(
-    held: list[set[int]], sent: dict[int, int], length: int
-) -> None:
+def test_the_longest_prefix_is_found_for_every_worker(held: list[set[int]], sent: dict[int, int], length: int) -> None:
     """Against a plain loop; many workers take the other way of writing the lengths."""
     fleet = Fleet(MODEL)
     for i, blocks in enumerate(held):
@@ -120,9 +118,7 @@ def test_the_longest_prefix_is_found_for_every_worker(
     found = fleet.cached_blocks(range(length), sent)
     for i, blocks in enumerate(held):
         slot = fleet.members[f"w{i}"].slot
-        expected = next(
-            (b for b in range(length) if b not in blocks and not sent.get(b, 0) >> slot & 1), length
-        )
+        expected = next((b for b in range(length) if b not in blocks and not sent.get(b, 0) >> slot & 1), length)
         assert found[slot] == expected
 
 
