@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.routing import compare
+from benchmarks.routing import compare, page
 from benchmarks.routing.simulation import Setup
 from benchmarks.routing.trace import Trace, load
 from benchmarks.routing.workloads import WORKLOADS
@@ -40,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if not options.json:
         print(render(table))
-    print(json.dumps(summary(table, seeds, time.process_time() - began)))
+    result = summary(table, seeds, time.process_time() - began)
+    if options.page is not None:
+        page.write(options.page, [result])
+    print(json.dumps(result))
     return 0
 
 
@@ -55,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--state-age", type=float, default=0.05, help="mean age of worker state, seconds")
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--routers", type=int, default=6, help="independent routers")
+    parser.add_argument("--page", type=Path, help="write the results into this Markdown page, between its marks")
     parser.add_argument("--quick", action="store_true", help="one seed and a third of the time")
     return parser
 
@@ -117,6 +121,7 @@ def summary(table: compare.Table, seeds: Sequence[int], cpu_seconds: float) -> d
             name: {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(verdict).items()}
             for name, verdict in found.items()
         },
+        "policies": {case: {n: _means(f) for n, f in rows.items()} for case, rows in table.items()},
         "geomean_p90": _rounded(compare.geometric(ratios)),
         "geomean_p99": _rounded(compare.geometric(v.p99_latency_ratio for v in found.values())),
         "worst_p90": _rounded(max(ratios, default=math.nan)),
@@ -126,6 +131,12 @@ def summary(table: compare.Table, seeds: Sequence[int], cpu_seconds: float) -> d
         "seeds": list(seeds),
         "cpu_seconds": round(cpu_seconds, 1),
     }
+
+
+def _means(figures: Sequence[compare.Figures]) -> dict[str, float]:
+    """Geometric means over the seeds, seconds; the hit rate is a plain mean."""
+    found = {q: round(compare.geometric(getattr(f, q) for f in figures), 3) for q in ("p50", "p90", "p99", "ttft_p90")}
+    return {**found, "hit_rate": round(sum(f.hit_rate for f in figures) / len(figures), 3), "seeds": len(figures)}
 
 
 def _rounded(value: float) -> float | None:
