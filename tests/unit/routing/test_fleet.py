@@ -122,6 +122,16 @@ def test_the_longest_prefix_is_found_for_every_worker(held: list[set[int]], sent
         assert found[slot] == expected
 
 
+@pytest.mark.parametrize("most", [200, 700])
+def test_long_prompts_and_many_workers(most: int) -> None:
+    """Lengths beyond a byte are not cut."""
+    fleet = Fleet(MODEL)
+    for i in range(100):
+        fleet.update(state(f"w{i}", added=range(most * i // 100)), 100.0)
+    found = fleet.cached_blocks(range(most), {})
+    assert [found[fleet.members[f"w{i}"].slot] for i in range(100)] == [most * i // 100 for i in range(100)]
+
+
 def test_a_hundred_workers_grow_the_columns() -> None:
     fleet = Fleet(MODEL)
     for i in range(100):
