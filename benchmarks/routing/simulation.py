@@ -56,6 +56,8 @@ class Result:
     """Latencies per request or call, seconds, warm-up left out."""
 
     requests: list[float] = field(default_factory=list)
+    arrivals: list[float] = field(default_factory=list)
+    """When each of `requests` came."""
     ttft: list[float] = field(default_factory=list)
     hit_rate: float = 0.0
     preemptions: int = 0
@@ -138,6 +140,7 @@ class Simulation:
         for root, arrival in enumerate(trace.arrivals):
             if arrival >= begin and not math.isnan(self.finished_at[root]):
                 result.requests.append(self.finished_at[root] - 1.0 - arrival)
+                result.arrivals.append(arrival)
         result.ttft = [
             self.first_at[c.index] - self.issued_at[c.index]
             for c in trace.calls

@@ -36,7 +36,7 @@ class TestEveryPolicy:
             made.choose(prompt(), 100.02)
 
     @given(data=st.data())
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=12, deadline=None)
     def test_the_lane_is_a_live_workers(self, name: str, data: st.DataObject) -> None:
         """Whatever is announced, sent and forgotten in between."""
         made, now = router(name, workers=4), 100.0
