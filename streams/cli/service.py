@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -57,6 +58,7 @@ async def _run(process: AbstractAsyncContextManager[Running], ready: Mapping[str
         return
     running = entering.result()
     try:
+        _rarely_collect_garbage()
         _say(ready, as_json=as_json)
         failing = asyncio.create_task(running.wait())
         await asyncio.wait([failing, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -65,6 +67,14 @@ async def _run(process: AbstractAsyncContextManager[Running], ready: Mapping[str
         failing.cancel()
     finally:
         await process.__aexit__(None, None, None)
+
+
+def _rarely_collect_garbage() -> None:
+    """With 20,000 requests open the collector's default thresholds took 54 of 86 µs a record, to find nothing: what
+    the core drops is freed by reference counts. Cycles of libraries are still found, each 50,000 allocations."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _say(ready: Mapping[str, object], *, as_json: bool) -> None:
