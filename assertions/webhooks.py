@@ -13,9 +13,9 @@ import structlog
 from confluent_kafka import Producer
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from assertions.subscription import Alerts
 from assertions.core.flag import Flag
 from assertions.processor.topics import DEAD_LETTERS
+from assertions.subscription import Alerts
 from streams.errors import BrokerError
 from streams.settings import KafkaSettings
 
