@@ -75,9 +75,7 @@ class Simulation:
         self.events: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._count = 0
         slow = dict(setup.slow)
-        self.hardware = [
-            setup.hardware if i not in slow else Hardware(slowness=slow[i]) for i in range(setup.workers)
-        ]
+        self.hardware = [setup.hardware if i not in slow else Hardware(slowness=slow[i]) for i in range(setup.workers)]
         self.workers: list[SimulatedWorker | None] = [SimulatedWorker(h) for h in self.hardware]
         self.epochs = [1] * setup.workers
         self.sequence = [0] * setup.workers

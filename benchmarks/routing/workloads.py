@@ -165,14 +165,10 @@ def _all() -> Iterator[Workload]:
     yield Workload("chat/high", "conversations", chat, Arrivals(9, 90))
     yield Workload("tenants/mid", "Zipf system prompts", tenants, Arrivals(60, 50))
     yield Workload("tenants/high", "Zipf system prompts", tenants, Arrivals(85, 45))
-    yield Workload(
-        "tenants/bursts", "Zipf system prompts, bursts of 3x", tenants, Arrivals(45, 50, burst=3.0)
-    )
+    yield Workload("tenants/bursts", "Zipf system prompts, bursts of 3x", tenants, Arrivals(45, 50, burst=3.0))
     yield Workload("no_sharing/mid", "no common prefix", no_sharing, Arrivals(55, 50))
     yield Workload("no_sharing/high", "no common prefix", no_sharing, Arrivals(75, 45))
-    yield Workload(
-        "no_sharing/bursts", "no common prefix, bursts of 3x", no_sharing, Arrivals(40, 50, burst=3.0)
-    )
+    yield Workload("no_sharing/bursts", "no common prefix, bursts of 3x", no_sharing, Arrivals(40, 50, burst=3.0))
     yield Workload("mix/mid", "one long prompt in ten", mix, Arrivals(55, 50))
     yield Workload("mix/high", "one long prompt in ten", mix, Arrivals(75, 45))
     yield Workload("pipeline/slow", "one worker at half speed", fact, Arrivals(15, 50), _SLOW)
