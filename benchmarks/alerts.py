@@ -194,6 +194,9 @@ def backlog(kafka: KafkaForTests, count: int) -> float:
 def naive_backlog(kafka: KafkaForTests, count: int) -> float:
     source, flags = kafka.unique("naive"), kafka.unique("naive-flags")
     kafka.create_topics(source, flags, partitions=PARTITIONS, config={"message.timestamp.type": "LogAppendTime"})
+    # Faust makes them as well, but may start before they are in its metadata, and then its agent dies.
+    changelogs = [f"naive-{source}-{table}-changelog" for table in ("recent", "said")]
+    kafka.create_topics(*changelogs, partitions=PARTITIONS, config={"cleanup.policy": "compact"})
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "queue.buffering.max.messages": 1_000_000})
     for n in range(count):
         producer.produce(source, json.dumps(item(n)).encode(), f"r{n}", partition=n % PARTITIONS)

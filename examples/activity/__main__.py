@@ -1,9 +1,8 @@
 """python -m examples.activity: how often "it changed and changed back" is right, judged against what was really done.
 
 Data: BasicMotions, which ships in the package aeon and is read from there (four activities of ten seconds each, a
-watch's accelerometer and gyroscope at 10 Hz). A classifier is fitted on its training part and judged on recordings put together
-from its test part, so where one ends and the next begins is known. Half of the sensors are left out, or it would make
-hardly any error.
+watch's accelerometer and gyroscope at 10 Hz). A linear classifier of the gyroscope alone is fitted on the training part
+and judged on recordings put together from the test part, so where one ends and the next begins is known.
 """
 
 from __future__ import annotations

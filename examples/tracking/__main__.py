@@ -82,9 +82,9 @@ class Judge:
         identifier = int(name)
         if rule == "appear":  # right if it shows nobody, or somebody who is there just before or after as well
             frames = [frame] + [int(r.split(":")[1].split("/")[0]) for r in flag.data.window]
-            people = {self.person(f, self.box(f, identifier)) for f in frames}
+            shown = {self.person(f, self.box(f, identifier)) for f in frames}
             around = (min(frames) - 1, max(frames) + 1)
-            return None in people or any(self.is_there(f, p) for f in around for p in people if p is not None)
+            return None in shown or any(self.is_there(f, p) for f in around for p in shown if p is not None)
         before = int(flag.data.window[0].split(":")[1].split("/")[0])  # right if that person was there all along
         person = self.person(before, self.box(before, identifier))
         missing = range(before + 1, frame)
