@@ -50,7 +50,7 @@ NUMBER_WORDS: Final = {
 
 # The commonest short words of a language; a text of twenty words holds several of its own and hardly any of another's.
 FUNCTION_WORDS: Final = {
-    "en": "the of and to in is that it was for on are with as be at by this have from or had not but which its has an a",
+    "en": "the of and to in is that it was for on are with as be at by this have from or had not but which its has an",
     "de": "der die und das ist nicht ein eine mit von den dem des im für auf sich auch es an werden aus bei nach wird",
     "fr": "le la les des et est une dans que qui pour pas sur au avec par il elle ce sont plus du aux cette ses été",
     "es": "el los las del y es una que en por con para no se su al lo como más pero fue son esta entre está muy",
