@@ -29,9 +29,9 @@ SECONDS_MAX = 60.0
 
 
 @contextmanager
-def processor(kafka: KafkaForTests, pipeline: str, group: str) -> Iterator[subprocess.Popen[bytes]]:
+def processor(kafka: KafkaForTests, pipeline: str, group: str, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     environment = {**os.environ, "WATCHED_PIPELINE": pipeline, "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap}
-    command = [sys.executable, "-m", "assertions", "run", "tests.integration.watched", "--group", group]
+    command = [sys.executable, "-m", "assertions", "run", "tests.integration.watched", "--group", group, *more]
     running = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         yield running
@@ -148,6 +148,34 @@ def test_a_killed_processor_loses_no_flag_and_doubles_none(kafka: KafkaForTests)
     assert {pair: n for pair, n in states.items() if n > 1} == {}, "a flag was written twice in one state"
     revisions = Counter((f.id, f.data.revision) for f in flags.records)
     assert max(revisions.values()) == 1, "two records of one flag have the same revision"
+    flags.close()
+
+
+def test_processors_share_the_judging_and_take_over_from_each_other(kafka: KafkaForTests) -> None:
+    pipeline = PipelineRecords(kafka, "verdict")
+    flags = FlagsOf(kafka, pipeline.name)
+    group = kafka.unique("group")
+
+    def write(numbers: range) -> None:
+        for n in numbers:
+            serial = pipeline.serial(f"r{n}")
+            pipeline.item("verdict", serial, f"r{n}", verdict(n))
+            pipeline.answer("verdict", serial, f"r{n}")
+        pipeline.flush()
+
+    def stand(count: int) -> None:
+        flags.until(lambda f: standing(f, "unsure") == {f"r{n}" for n in range(count) if n % 3}, 90)
+
+    with processor(kafka, pipeline.name, group):
+        write(range(100))
+        stand(100)
+        with processor(kafka, pipeline.name, group, "--no-intake"):
+            write(range(100, 200))
+            stand(200)
+        write(range(200, 300))
+        stand(300)
+    stood = Counter(f.id for f in flags.records if f.state is FlagState.STANDING)
+    assert {each: n for each, n in stood.items() if n > 1} == {}
     flags.close()
 
 
