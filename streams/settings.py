@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streams.core.closer import IDEMPOTENCY_WINDOW
 from streams.core.ingress import DEADLINE_SECONDS, REQUEST_BYTES_MAX
 
-PositiveInt = Annotated[int, Field(strict=True, ge=1)]
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")
+    return value
+
+
+PositiveInt = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]  # not strict: the environment has only text
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -53,7 +60,7 @@ class PipelineSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DESCANT_", frozen=True, extra="forbid", use_attribute_docstrings=True)
     partitions: PositiveInt = 6
-    """Of every topic of the pipeline; the most instances of a stage that can share its work. Fixed once topics exist."""
+    """Of every topic of the pipeline; the most instances of a stage that share its work. Fixed once topics exist."""
     lanes: PositiveInt = 8
     """Partitions of each model's prompt topic: the most workers that can share a model."""
     routing: str = "round-robin"
