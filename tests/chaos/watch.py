@@ -1,0 +1,88 @@
+"""What can be seen of a running pipeline from outside: answers, and epochs in committed offsets."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+EPOCH_SECONDS: Final = 0.4
+"""Between looks at the epochs: how exactly a takeover is timed."""
+
+
+class AnswerWatch:
+    """Ids that have an answer; polled by whoever waits."""
+
+    def __init__(self, bootstrap: str, topics: Sequence[str]) -> None:
+        self._consumer: Final = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "chaos-answers",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+            }
+        )
+        known = self._consumer.list_topics(timeout=30).topics
+        self._consumer.assign([TopicPartition(t, q, 0) for t in topics for q in known[t].partitions])
+        self.answered: Final[set[tuple[str, str]]] = set()
+        self.last_at = time.monotonic()
+
+    def poll(self, seconds: float) -> None:
+        for message in self._consumer.consume(100, seconds):
+            key = message.key()
+            if message.error() is None and isinstance(key, bytes):
+                self.answered.add((message.topic() or "", key.decode()))
+                self.last_at = time.monotonic()
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+class EpochWatch:
+    """Every takeover of every slot, by the epochs that owners commit."""
+
+    def __init__(self, bootstrap: str, groups: Sequence[str]) -> None:
+        self._admin: Final = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+        self._groups: Final = groups
+        self._epochs: Final[dict[tuple[str, int], int]] = {}
+        self.takeovers: Final[list[tuple[float, str, int, int]]] = []
+        """(monotonic, group, partition, epoch)"""
+        self.faults: Final[list[str]] = []
+        self._is_open = True
+        self._thread: Final = threading.Thread(target=self._run, name="epochs", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while self._is_open:
+            for group in self._groups:
+                with contextlib.suppress(KafkaException):  # the broker is away: a later look shows it
+                    self._look(group)
+            time.sleep(EPOCH_SECONDS)
+
+    def _look(self, group: str) -> None:
+        asked = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=5)
+        for place in asked[group].result().topic_partitions or ():
+            parts = (place.metadata or "").split(";")
+            if len(parts) < 2 or not parts[1].isdigit():
+                continue
+            slot, epoch = (group, place.partition), int(parts[1])
+            known = self._epochs.get(slot)
+            if known is not None and epoch < known:
+                self.faults.append(f"the epoch of {group} {place.partition} went back from {known} to {epoch}")
+            if known != epoch:
+                self._epochs[slot] = epoch
+                self.takeovers.append((time.monotonic(), group, place.partition, epoch))
+
+    def first_after(self, group: str, at: float) -> float | None:
+        """Seconds from `at` to the group's next takeover."""
+        return next((when - at for when, name, _, _ in self.takeovers if name == group and when > at), None)
+
+    def close(self) -> None:
+        self._is_open = False
+        self._thread.join(10)
