@@ -340,7 +340,7 @@ class Slot:
                 failures = node.failures
                 yield from self._void(node)
                 node.failures = failures
-                yield from self._start(node)
+                yield from self._advance(node)  # not always a call: what was refused may have been an error passed on
                 return
             run.is_settled = False  # it may have returned before: what it emitted was refused
         run.result = result
