@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -23,6 +24,9 @@ STOP_SECONDS_MAX = 30.0
 
 RESTART_SECONDS = 1.0
 """Until a process that ended by itself is started again."""
+
+
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(slots=True)
@@ -95,6 +99,7 @@ class Fleet:
             stdout=output,
             stderr=self._open(member, "err"),
             start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
         self.note(f"{member.name} starts, life {member.lives}, pid {member.process.pid}")
 
@@ -112,7 +117,7 @@ class Fleet:
         if member.kill_at is not None:
             member.kill_at = None
             self.stop_seconds.append(now - member.stopped_at)
-            if status:
+            if status and not (status == -signal.SIGTERM and not self._has_said_ready(member)):  # not up yet
                 self.faults.append(f"{member.name} ended with status {status} after SIGTERM: {self.last_words(member)}")
         elif not member.is_expected_down:
             self.faults.append(f"{member.name} ended by itself, status {status}: {self.last_words(member)}")
@@ -169,8 +174,11 @@ class Fleet:
         return [m.name for m in self.members.values() if not self._is_ready(m)]
 
     def _is_ready(self, member: Member) -> bool:
+        return member.is_up and self._has_said_ready(member)
+
+    def _has_said_ready(self, member: Member) -> bool:
         path = self.folder / f"{member.name}.{member.lives}.out"
-        if not member.is_up or not path.exists():
+        if not path.exists():
             return False
         return any(_is_ready_line(line) for line in path.read_text(errors="replace").splitlines())
 
@@ -206,6 +214,12 @@ class Fleet:
                 member.process.wait()
         for opened in self._logs:
             opened.close()
+
+
+def _end_with_parent() -> None:
+    """Linux: killed when this process ends, however it ends; elsewhere only `Fleet.close` sees to it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _is_ready_line(line: str) -> bool:

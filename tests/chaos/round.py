@@ -138,6 +138,17 @@ class Round:
                     [f"models.{pipelines.MODEL}.workers"],
                 )
 
+    def _homes(self) -> dict[str, str]:
+        """Consumer group -> the first by name of the topics that it reads."""
+        found = {}
+        for plan in self._plans.values():
+            found[f"{plan.pipeline}.ingress"] = plan.topic("requests")
+            found[f"{plan.pipeline}.closer"] = plan.topic(min("accepted", plan.answer))
+            found |= {f"{plan.pipeline}.{stage.name}": plan.topic(stage.sources[0]) for stage in plan.stages}
+            if any(stage.kind is StageKind.MODEL for stage in plan.stages):
+                found[f"models.{pipelines.MODEL}.workers"] = PROMPTS
+        return found
+
     # -- the course of it ------------------------------------------------------------------------------------------
 
     def run(self) -> Result:
@@ -148,8 +159,7 @@ class Round:
         for plan in self._plans.values():
             ensure_topics(KafkaSettings(bootstrap=self._kafka.bootstrap), topics_of(plan, SETTINGS).values())
         answers = AnswerWatch(self._kafka.bootstrap, [plan.topic("answers") for plan in self._plans.values()])
-        groups = sorted({group for member in self._fleet.members.values() for group in member.groups})
-        epochs = EpochWatch(self._kafka.bootstrap, groups)
+        epochs = EpochWatch(self._kafka.bootstrap, self._homes(), PARTITIONS)
         producer = Producer({"bootstrap.servers": self._kafka.bootstrap, "enable.idempotence": True})
         try:
             if self._until("all are ready", lambda: not self._fleet.not_ready(), answers, READY_SECONDS_MAX):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 EPOCH_SECONDS: Final = 0.4
 """Between looks at the epochs: how exactly a takeover is timed."""
@@ -47,9 +46,11 @@ class AnswerWatch:
 class EpochWatch:
     """Every takeover of every slot, by the epochs that owners commit."""
 
-    def __init__(self, bootstrap: str, groups: Sequence[str]) -> None:
-        self._admin: Final = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-        self._groups: Final = groups
+    def __init__(self, bootstrap: str, homes: Mapping[str, str], partitions: int) -> None:
+        """`homes`: consumer group -> the topic in whose offsets' metadata its epochs are."""
+        self._bootstrap: Final = bootstrap
+        self._homes: Final = homes
+        self._partitions: Final = partitions
         self._epochs: Final[dict[tuple[str, int], int]] = {}
         self.takeovers: Final[list[tuple[float, str, int, int]]] = []
         """(monotonic, group, partition, epoch)"""
@@ -59,15 +60,20 @@ class EpochWatch:
         self._thread.start()
 
     def _run(self) -> None:
+        # Not with an AdminClient: listing offsets while the broker is stopped crashed the process (2.16).
+        config = {"bootstrap.servers": self._bootstrap, "log_level": 0}
+        clients = {group: Consumer({**config, "group.id": group}) for group in self._homes}
         while self._is_open:
-            for group in self._groups:
+            for group, client in clients.items():
                 with contextlib.suppress(KafkaException):  # the broker is away: a later look shows it
-                    self._look(group)
+                    self._look(group, client)
             time.sleep(EPOCH_SECONDS)
+        for client in clients.values():
+            client.close()
 
-    def _look(self, group: str) -> None:
-        asked = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=5)
-        for place in asked[group].result().topic_partitions or ():
+    def _look(self, group: str, client: Consumer) -> None:
+        asked = [TopicPartition(self._homes[group], q) for q in range(self._partitions)]
+        for place in client.committed(asked, timeout=2):
             parts = (place.metadata or "").split(";")
             if len(parts) < 2 or not parts[1].isdigit():
                 continue
