@@ -158,9 +158,10 @@ class Round:
             self._say(str(fault))
         for plan in self._plans.values():
             ensure_topics(KafkaSettings(bootstrap=self._kafka.bootstrap), topics_of(plan, SETTINGS).values())
-        answers = AnswerWatch(self._kafka.bootstrap, [plan.topic("answers") for plan in self._plans.values()])
+        topics = [plan.topic("answers") for plan in self._plans.values()]
+        answers = AnswerWatch(self._kafka.bootstrap, topics, PARTITIONS)
         epochs = EpochWatch(self._kafka.bootstrap, self._homes(), PARTITIONS)
-        producer = Producer({"bootstrap.servers": self._kafka.bootstrap, "enable.idempotence": True})
+        producer = Producer({"bootstrap.servers": self._kafka.bootstrap, "enable.idempotence": True, "log_level": 0})
         try:
             if self._until("all are ready", lambda: not self._fleet.not_ready(), answers, READY_SECONDS_MAX):
                 self._load(answers, producer)

@@ -92,6 +92,7 @@ def read_topics(bootstrap: str, topics: Iterable[str]) -> dict[str, list[Rec]]:
             "enable.partition.eof": True,
             "isolation.level": "read_committed",
             "fetch.message.max.bytes": 20_000_000,
+            "log_level": 0,
         }
     )
     wanted = set(topics)
