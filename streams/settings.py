@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streams.core.closer import IDEMPOTENCY_WINDOW
 from streams.core.ingress import DEADLINE_SECONDS, REQUEST_BYTES_MAX
 
-PositiveInt = Annotated[int, Field(strict=True, ge=1)]
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")
+    return value
+
+
+# Not strict: what the environment gives is text.
+PositiveInt = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 

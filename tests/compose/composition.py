@@ -25,7 +25,7 @@ class Composition:
 
     def run(self, *arguments: str, limit_seconds: float = COMMAND_SECONDS_MAX) -> str:
         """Run one command of compose to its end and return its standard output."""
-        return self._docker("compose", *arguments, limit_seconds=limit_seconds)
+        return self._docker("compose", "--progress", "quiet", *arguments, limit_seconds=limit_seconds)
 
     def inspect(self, container: str, template: str) -> str:
         return self._docker("inspect", "--format", template, container).strip()
