@@ -1,5 +1,6 @@
 """Model assertions over streams: severities, consistency, flags, alerts."""
 
+from assertions.subscription import alerts
 from assertions.api import assertion, consistency
 from assertions.core.definition import Assertion
 from assertions.core.flag import Flag, FlagState
@@ -20,6 +21,7 @@ __all__ = [
     "Registry",
     "Severity",
     "Window",
+    "alerts",
     "assertion",
     "consistency",
     "evaluate",

@@ -47,9 +47,7 @@ class Bal:
         fell = reductions(fires, points.fires)
         explored = uniform_from_assertions(points, round(budget * EXPLORED), left, rng)
         if (fell < SMALLEST_REDUCTION).all():
-            rest = Candidates(
-                points.severities, points.uncertainty, points.probabilities, points.features, ~left
-            )
+            rest = Candidates(points.severities, points.uncertainty, points.probabilities, points.features, ~left)
             chosen = self._fallback(points).choose(rest, budget - explored.size, {}, rng)
         else:
             chosen = exploited(points, budget - explored.size, fell, left, rng)
@@ -73,9 +71,7 @@ def reductions(before: Floats, now: Floats) -> Floats:
     return np.asarray(np.maximum(0, before - now) / np.where(before > 0, before, 1))
 
 
-def exploited(
-    points: Candidates, budget: int, worth: Floats, left: Bools, rng: np.random.Generator
-) -> Indices:
+def exploited(points: Candidates, budget: int, worth: Floats, left: Bools, rng: np.random.Generator) -> Indices:
     """Up to `budget` points: an assertion in proportion to `worth`, a point of it in proportion to its
     severity's rank.
 
@@ -85,9 +81,7 @@ def exploited(
     """
     decks: list[Indices] = []
     for j in range(points.assertions):
-        flagged = (
-            np.flatnonzero(left & (points.severities[:, j] > 0)) if worth[j] > 0 else np.zeros(0, np.intp)
-        )
+        flagged = np.flatnonzero(left & (points.severities[:, j] > 0)) if worth[j] > 0 else np.zeros(0, np.intp)
         order = np.argsort(np.argsort(points.severities[flagged, j], kind="stable"), kind="stable") + 1.0
         decks.append(flagged[draw(order, budget, rng)])
     weight = np.where([deck.size > 0 for deck in decks], worth, 0.0)

@@ -61,11 +61,11 @@ class PipelineSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DESCANT_", frozen=True, extra="forbid", use_attribute_docstrings=True)
     partitions: PositiveInt = 6
-    """Of every topic of the pipeline; the most instances of a stage that can share its work. Fixed once topics exist."""
+    """Of each topic of the pipeline; the most instances that can share a stage. Fixed once the topics exist."""
     lanes: PositiveInt = 8
     """Partitions of each model's prompt topic: the most workers that can share a model."""
-    routing: str = "round-robin"
-    """The policy by which prompts go to lanes."""
+    routing: str = "descant"
+    """The policy by which prompts go to workers: descant, round_robin, least_pending_tokens, and the published ones."""
     replication: PositiveInt = 1
     """3 or more in production, with min.insync.replicas 2; 1 loses what its one disk loses."""
     deadline_seconds: PositiveSeconds = DEADLINE_SECONDS

@@ -38,9 +38,7 @@ class Boxes:
     """Boxes of one or more sequences with what surrounds them: the same frame's, and those a frame before and
     after."""
 
-    def __init__(
-        self, sequence: Array, rows: Array, truth: Array, confidence: Array | None, *, known: bool
-    ) -> None:
+    def __init__(self, sequence: Array, rows: Array, truth: Array, confidence: Array | None, *, known: bool) -> None:
         self.truth = truth
         self.frame = rows[:, 0]
         self.box = rows[:, 2:6]
@@ -52,9 +50,7 @@ class Boxes:
         self.near = [np.where(same & (apart == step), iou, 0) for step in (-2, -1, 0, 1, 2)]
         np.fill_diagonal(self.near[2], 0)
         self.track = (
-            np.where(track >= 0, track + 1000 * sequence, -1 - np.arange(n)).astype(int)
-            if known
-            else -1 - np.arange(n)
+            np.where(track >= 0, track + 1000 * sequence, -1 - np.arange(n)).astype(int) if known else -1 - np.arange(n)
         )
         x, y, w, h = self.box.T
         crowd = (same & (apart == 0)).sum(axis=1)
@@ -82,14 +78,10 @@ class Boxes:
         grown = np.abs(self.change).max(axis=1)
         return np.column_stack(
             [
-                np.where(
-                    kept & ~seen_before & ~seen_after, 1 - np.maximum(before, after), 0
-                ),  # appears for one frame
+                np.where(kept & ~seen_before & ~seen_after, 1 - np.maximum(before, after), 0),  # appears for one frame
                 np.where(~kept & seen_before & seen_after, np.minimum(before, after), 0),  # flickers away
                 np.where(kept & (crowded > 0.4), crowded, 0),  # two boxes on one object
-                np.where(
-                    kept & ((aspect < 1.4) | (aspect > 4.0)), np.abs(aspect - 2.5), 0
-                ),  # no person's shape
+                np.where(kept & ((aspect < 1.4) | (aspect > 4.0)), np.abs(aspect - 2.5), 0),  # no person's shape
                 np.where(kept & (grown > 0.06), grown, 0),  # not the size that its track had
             ]
         )
@@ -211,7 +203,5 @@ def deal_mot_real(rng: np.random.Generator) -> World:
 
 TASKS = (
     Task("mot", "true box or ghost? TUD ground truth, simulated detector; the first are large", deal_mot, 20),
-    Task(
-        "mot_real", "does a tracker's box fit (IoU ≥ 0.6)? the first are of one sequence", deal_mot_real, 15
-    ),
+    Task("mot_real", "does a tracker's box fit (IoU ≥ 0.6)? the first are of one sequence", deal_mot_real, 15),
 )

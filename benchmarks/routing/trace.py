@@ -209,12 +209,20 @@ def compiled(specs: Sequence[Spec]) -> Trace:
         at_token = sorted((min(max(n, 1), s.out), target(s, other)) for n, other in s.at_token)
         calls.append(
             Call(
-                index=index, root=number[s.root], t=arrivals[number[s.root]], stage=str(s.stage), tokens=tokens,
-                blocks=chains.blocks(s.segs), out=s.out, needs=s.needs, delay=s.delay,
-                when_done=tuple(target(s, other) for other in s.when_done), at_token=tuple(at_token),
+                index=index,
+                root=number[s.root],
+                t=arrivals[number[s.root]],
+                stage=str(s.stage),
+                tokens=tokens,
+                blocks=chains.blocks(s.segs),
+                out=s.out,
+                needs=s.needs,
+                delay=s.delay,
+                when_done=tuple(target(s, other) for other in s.when_done),
+                at_token=tuple(at_token),
                 whole=len(of_root[s.root]) == 1,
             )
-        )  # fmt: skip
+        )
     _check_progress(specs, calls)
     groups = _groups(calls, list(of_root.values()))
     return Trace(tuple(calls), groups, tuple(arrivals), tuple(tuple(members) for members in of_root.values()))
@@ -252,7 +260,7 @@ def _check_progress(specs: Sequence[Spec], calls: Sequence[Call]) -> None:
         if triggers[call.index] != call.needs:
             s = specs[call.index]
             raise TraceError(
-                f"call {s.id!r} of request {s.root!r} needs {call.needs} triggers and gets {triggers[call.index]}: "
+                f"call {s.id!r} of request {s.root!r} needs {call.needs} triggers, gets {triggers[call.index]}: "
                 "it would start never or twice."
             )
     ready = [c.index for c in calls if not c.needs]
@@ -266,9 +274,7 @@ def _check_progress(specs: Sequence[Spec], calls: Sequence[Call]) -> None:
                 reached += 1
     if reached < len(calls):
         stuck = next(i for i, m in enumerate(missing) if m)
-        raise TraceError(
-            f"call {specs[stuck].id!r} of request {specs[stuck].root!r} waits, in the end, for itself."
-        )
+        raise TraceError(f"call {specs[stuck].id!r} of request {specs[stuck].root!r} waits for itself.")
 
 
 def _groups(calls: Sequence[Call], roots: Sequence[Sequence[int]]) -> tuple[Group, ...]:

@@ -48,9 +48,7 @@ def select(
                    rng untouched then
     Cost           linear in points × assertions; 100,000 × 20 with a batch of 100: docs/decisions/selector.md
     """
-    points = candidates(
-        severities, uncertainty, probabilities=probabilities, features=features, labelled=labelled
-    )
+    points = candidates(severities, uncertainty, probabilities=probabilities, features=features, labelled=labelled)
     return strategy.choose(_selector(using), points, budget, state, rng)
 
 

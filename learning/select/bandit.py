@@ -51,16 +51,12 @@ class Bandit:
         sizes = np.array([np.count_nonzero((w > 0) & left) for w in weights])
         value = np.where(sizes > 0, self.values(points, known), 0.0)
         alive = (sizes > 0) & (np.arange(sizes.size) != (points.assertions if doubt is None else -1))
-        share = np.where(
-            alive, (1 - self.explored) * value / value[alive].sum() + self.explored / alive.sum(), 0.0
-        )
+        share = np.where(alive, (1 - self.explored) * value / value[alive].sum() + self.explored / alive.sum(), 0.0)
         quotas = rng.multinomial(budget, share / share.sum())
         chosen: list[Indices] = []
         for arm in np.argsort(np.where(alive, sizes, points.points + 1), kind="stable"):
             if quotas[arm]:
-                chosen.append(
-                    self._from(points, weights[arm], left, int(quotas[arm]), before=chosen, rng=rng)
-                )
+                chosen.append(self._from(points, weights[arm], left, int(quotas[arm]), before=chosen, rng=rng))
                 left[chosen[-1]] = False
         return np.concatenate(chosen)
 
@@ -120,9 +116,7 @@ def _counts(known: State, assertions: int) -> tuple[Floats, Floats]:
     errors, fine = (np.asarray(known.get(name, [0.0, 0.0]), float) for name in ("errors", "fine"))
     missing = assertions + 2 - errors.size
     if missing < 0:
-        raise SelectionError(
-            f"the state knows {errors.size - 2} assertions and severities has {assertions} columns."
-        )
+        raise SelectionError(f"the state knows {errors.size - 2} assertions and severities has {assertions} columns.")
     return tuple(np.concatenate([c[:-2], np.zeros(missing), c[-2:]]) for c in (errors, fine))  # type: ignore[return-value]
 
 

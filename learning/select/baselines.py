@@ -94,19 +94,14 @@ class UniformAssertions(_Memoryless):
         return uniform_from_assertions(points, budget, points.open.copy(), rng)
 
 
-def uniform_from_assertions(
-    points: Candidates, budget: int, left: Bools, rng: np.random.Generator
-) -> Indices:
+def uniform_from_assertions(points: Candidates, budget: int, left: Bools, rng: np.random.Generator) -> Indices:
     """Up to `budget` points, each from an assertion drawn uniformly among those with a point left; `left` is
     updated.
 
     Each assertion's points are shuffled once and dealt from the top, so that a pick costs no pass over the
     points.
     """
-    decks = [
-        rng.permutation(np.flatnonzero(left & (points.severities[:, j] > 0)))
-        for j in range(points.assertions)
-    ]
+    decks = [rng.permutation(np.flatnonzero(left & (points.severities[:, j] > 0))) for j in range(points.assertions)]
     tops = [0] * len(decks)
     alive = [j for j, deck in enumerate(decks) if deck.size]
     chosen: list[int] = []

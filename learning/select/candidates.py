@@ -84,14 +84,10 @@ def candidates(
     shares = None if probabilities is None else _matrix(probabilities, "probabilities")
     for name, rows in (("probabilities", shares), ("features", features)):
         if rows is not None and rows.shape[0] != points:
-            raise SelectionError(
-                f"{name} has {rows.shape[0]} rows, severities {points}. Pass a row a point to both."
-            )
+            raise SelectionError(f"{name} has {rows.shape[0]} rows, severities {points}. Pass a row a point to both.")
     if features is not None and len(features.shape) != 2:
         raise SelectionError("features must be (points, features).")
-    return Candidates(
-        severity, unsure, shares, features, None if labelled is None else _mask(labelled, points)
-    )
+    return Candidates(severity, unsure, shares, features, None if labelled is None else _mask(labelled, points))
 
 
 def _matrix(values: ArrayLike, name: str) -> Floats:
@@ -104,9 +100,7 @@ def _matrix(values: ArrayLike, name: str) -> Floats:
 def _vector(values: ArrayLike, points: int) -> Floats:
     array = np.asarray(values, float)
     if array.shape != (points,):
-        raise SelectionError(
-            f"uncertainty has shape {array.shape}; it must be ({points},), one number a point."
-        )
+        raise SelectionError(f"uncertainty has shape {array.shape}; it must be ({points},), one number a point.")
     if not np.isfinite(array).all():
         raise SelectionError("uncertainty must be finite. Find the points for which the model gave nan.")
     return array
@@ -116,9 +110,7 @@ def _mask(values: ArrayLike | Sequence[int], points: int) -> Bools:
     array = np.asarray(values)
     if array.dtype == bool:
         if array.shape != (points,):
-            raise SelectionError(
-                f"the mask of labelled points has shape {array.shape}; it must be ({points},)."
-            )
+            raise SelectionError(f"the mask of labelled points has shape {array.shape}; it must be ({points},).")
         return array
     mask = np.zeros(points, bool)
     if array.size:

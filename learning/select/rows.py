@@ -14,9 +14,7 @@ CENTRES = 1_000
 bounded."""
 
 
-def scattered(
-    points: Candidates, found: Indices, weight: Floats, budget: int, rng: np.random.Generator
-) -> Indices:
+def scattered(points: Candidates, found: Indices, weight: Floats, budget: int, rng: np.random.Generator) -> Indices:
     """Up to `budget` distinct positions in `found`, each drawn in proportion to weight × squared distance to
     the nearest labelled or chosen point (Arthur and Vassilvitskii, 2007). Where nothing is left at a
     distance, weight alone decides.
@@ -58,9 +56,7 @@ def _nearest(points: Candidates, rows: Any, squares: Floats, rng: np.random.Gene
         centres = points.features[part]
         products = rows @ centres.T
         products = products.toarray() if hasattr(products, "toarray") else products
-        np.minimum(
-            nearest, (squares[:, None] + _squares(centres)[None] - 2 * products).min(axis=1), out=nearest
-        )
+        np.minimum(nearest, (squares[:, None] + _squares(centres)[None] - 2 * products).min(axis=1), out=nearest)
     return np.asarray(np.maximum(0, nearest))
 
 

@@ -107,9 +107,7 @@ def _padded(seen: Sequence[Sequence[float]], assertions: int) -> Floats:
     rows = np.asarray(seen, float).reshape(len(seen), -1)
     missing = 1 + assertions - rows.shape[1] if rows.size else 0
     if missing < 0:
-        raise SelectionError(
-            f"the state knows {rows.shape[1] - 1} assertions and severities has {assertions} columns."
-        )
+        raise SelectionError(f"the state knows {rows.shape[1] - 1} assertions and severities has {assertions} columns.")
     rows = rows if rows.size else np.zeros((0, 1 + assertions))
     return np.column_stack([np.ones(len(rows)), rows, np.zeros((len(rows), missing))])
 

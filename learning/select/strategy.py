@@ -50,9 +50,7 @@ def choose(
             return np.zeros(0, np.intp)
         chosen = np.asarray(selector.choose(points, int(budget), known, rng), np.intp)
         if np.unique(chosen).size != chosen.size or chosen.size > budget or not found[chosen].all():
-            raise SelectionError(
-                f"selector {selector.name!r} chose a point twice, too many, or labelled ones."
-            )
+            raise SelectionError(f"selector {selector.name!r} chose a point twice, too many, or labelled ones.")
         rest = points.open.astype(float)
         rest[chosen] = 0
         return np.concatenate([chosen, draw(rest, int(budget) - chosen.size, rng)])
@@ -61,9 +59,7 @@ def choose(
         raise
 
 
-def learn(
-    selector: Selector, points: Candidates, chosen: ArrayLike, wrong: ArrayLike, state: State | None
-) -> State:
+def learn(selector: Selector, points: Candidates, chosen: ArrayLike, wrong: ArrayLike, state: State | None) -> State:
     """The state after a round's labels have come. Raises SelectionError."""
     known, points = _restored(selector, points, state)
     rows, errors = np.asarray(chosen, np.intp), np.asarray(wrong, bool)
@@ -86,9 +82,7 @@ def _restored(selector: Selector, points: Candidates, state: State | None) -> tu
     if not state:
         return {}, points
     if (owner := state.get("selector")) != selector.name:
-        raise SelectionError(
-            f"this state was taught to {owner!r}, not to {selector.name!r}. Start it anew with None."
-        )
+        raise SelectionError(f"this state was taught to {owner!r}, not to {selector.name!r}. Start it anew with None.")
     labelled = np.asarray(state.get("labelled", []), np.intp)
     if labelled.size and labelled.max() >= points.points:
         raise SelectionError(
@@ -97,9 +91,7 @@ def _restored(selector: Selector, points: Candidates, state: State | None) -> tu
     mask = np.zeros(points.points, bool) if points.closed is None else points.closed.copy()
     mask[labelled] = True
     known = {k: v for k, v in state.items() if k not in {"labelled", "selector"}}
-    return known, Candidates(
-        points.severities, points.uncertainty, points.probabilities, points.features, mask
-    )
+    return known, Candidates(points.severities, points.uncertainty, points.probabilities, points.features, mask)
 
 
 def stored(state: State) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -76,6 +77,7 @@ async def _run(
     if health_file is not None:
         lasting.append(asyncio.create_task(beat(health_file)))
     try:
+        _rarely_collect_garbage()
         _say(ready, as_json=as_json)
         await asyncio.wait([*lasting, stopping], return_when=asyncio.FIRST_COMPLETED)
         for task in lasting:
@@ -85,6 +87,14 @@ async def _run(
         for task in lasting:
             task.cancel()
         await process.__aexit__(None, None, None)
+
+
+def _rarely_collect_garbage() -> None:
+    """With 20,000 requests open the collector's default thresholds took 54 of 86 µs a record, to find nothing: what
+    the core drops is freed by reference counts. Cycles of libraries are still found, each 50,000 allocations."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _say(ready: Mapping[str, object], *, as_json: bool) -> None:

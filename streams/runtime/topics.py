@@ -45,6 +45,10 @@ def prompts_topic(model: str) -> str:
     return f"models.{model}.prompts"
 
 
+WORKERS_STATE: Final = "workers.state"
+"""What workers say of themselves; key: worker id."""
+
+
 def group_of(pipeline: str, role: str) -> str:
     """The consumer group of a stage, of `ingress` or of `closer`."""
     return f"{pipeline}.{role}"
@@ -75,6 +79,11 @@ def topics_of(plan: Plan, settings: PipelineSettings) -> dict[str, NewTopic]:
 def prompt_topic_of(model: str, settings: PipelineSettings) -> NewTopic:
     config = {"retention.ms": str(settings.retention_hours * 3_600_000), "message.timestamp.type": "LogAppendTime"}
     return _new_topic(prompts_topic(model), settings.lanes, settings, config)
+
+
+def state_topic(settings: PipelineSettings) -> NewTopic:
+    config = {"cleanup.policy": "compact", "segment.ms": "600000", "max.message.bytes": "4000000"}
+    return _new_topic(WORKERS_STATE, 1, settings, config)
 
 
 def _new_topic(name: str, partitions: int, settings: PipelineSettings, config: Mapping[str, str]) -> NewTopic:

@@ -84,7 +84,9 @@ class Fleet:
         self._live: list[int] | None = []
         self.gone = np.full(8, np.inf)
         """0 where a live worker sits, else infinity: added to a cost, it rules the slot out."""
-        self.pend, self.rate, self.crit, self.ts = np.zeros(8), np.ones(8), np.zeros(8), np.zeros(8)
+        self.pend, self.rate, self.ts = np.zeros(8), np.ones(8), np.zeros(8)
+        self.prompts = np.zeros(8)
+        """Prompts that decode or wait there."""
         self.itl = np.zeros(8)
         """Expected seconds between two tokens: base step / (1 − prefill share)."""
         self.salt = np.zeros(8, dtype=np.uint64)
@@ -94,8 +96,9 @@ class Fleet:
         more = len(self.gone)
         self.gone = np.concatenate([self.gone, np.full(more, np.inf)])
         self.rate = np.concatenate([self.rate, np.ones(more)])
-        self.pend, self.crit, self.ts, self.itl = (
-            np.concatenate([column, np.zeros(more)]) for column in (self.pend, self.crit, self.ts, self.itl)
+        self.pend, self.ts, self.itl, self.prompts = (
+            np.concatenate([column, np.zeros(more)])
+            for column in (self.pend, self.ts, self.itl, self.prompts)
         )
         self.salt = np.concatenate([self.salt, np.zeros(more, dtype=np.uint64)])
 
@@ -184,7 +187,8 @@ class Fleet:
     def _take_load(self, member: Member, state: WorkerState, now: float) -> None:
         slot = member.slot
         member.clock_ahead = min(member.clock_ahead, now - state.ts)
-        self.pend[slot], self.rate[slot], self.crit[slot] = state.pend, state.rate, state.crit
+        self.pend[slot], self.rate[slot] = state.pend, state.rate
+        self.prompts[slot] = state.running + state.waiting
         self.itl[slot] = state.base / (1.0 - min(state.share, 0.9))
         # Clocks that agree to 0.25 s are believed; beyond, the fastest record seen is taken to have
         # travelled for no time, which costs the precision of one transport delay.

@@ -55,7 +55,7 @@ class Sends:
         """Block hash -> bits of the slots that it was sent to within the last TTL_SECONDS."""
         self.fresh_tokens = np.zeros(0)
         """Per slot, uncached tokens sent after the worker's last record and without a first token."""
-        self.fresh: list[int] = []
+        self.fresh = np.zeros(0)
         """Per slot, prompts sent after the worker's last record."""
         self.fresh_context: list[float] = []
         """Per slot, prompt tokens sent after the worker's last record."""
@@ -147,7 +147,7 @@ class Sends:
     def requests(self, slot: int) -> float:
         """Prompts at a worker: announced as running or waiting, and sent since by all routers."""
         state = self._fleet[slot].state
-        return state.running + state.waiting + self.fresh[slot] * self.instances
+        return state.running + state.waiting + float(self.fresh[slot]) * self.instances
 
     def outstanding(self, slot: int) -> tuple[str, ...]:
         """Ids of the prompts sent to this slot and not finished."""
@@ -158,13 +158,12 @@ class Sends:
         for slot in range(len(self._recent), len(fleet.by_slot)):
             self._recent.append(deque())
             self._generation.append(fleet.generation[slot])
-            self.fresh.append(0)
             self.fresh_context.append(0.0)
             self.open.append(0)
             self.open_tokens.append(0.0)
             self.open_context.append(0.0)
         if len(self.fresh_tokens) != len(fleet.gone):
-            for name in ("fresh_tokens", "_ts"):
+            for name in ("fresh", "fresh_tokens", "_ts"):
                 grown = np.zeros(len(fleet.gone))
                 grown[: len(getattr(self, name))] = getattr(self, name)
                 setattr(self, name, grown)
@@ -203,7 +202,8 @@ class Sends:
             send.is_open = False
             self.lost.append(send.prompt.id)
         self._recent[slot].clear()
-        self.fresh[slot] = self.open[slot] = 0
+        self.fresh[slot] = 0.0
+        self.open[slot] = 0
         self.fresh_context[slot] = 0.0
         self.open_tokens[slot] = self.open_context[slot] = 0.0
         self.fresh_tokens[slot] = 0.0
