@@ -60,6 +60,10 @@ CMD ["run", "examples.factcheck.pipeline:factcheck"]
 # Gemma 3 270M is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms. Whoever hands
 # this image to others hands on the model: the terms, which forbid some uses, go with it in /model/NOTICE.
 FROM runtime AS worker-cpu
+USER root
+# llama.cpp computes with OpenMP.
+RUN apt-get update -q && apt-get install -yq --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
+USER descant
 COPY --from=build-worker /opt/descant /opt/descant
 COPY --from=build-model /model /model
 COPY --chmod=644 deploy/GEMMA-NOTICE /model/NOTICE
