@@ -1,7 +1,7 @@
 """Reads a pipeline's topics and writes the observation log: one consumer thread, one producer.
 
 It assembles requests, so that it needs all partitions: one intake runs at a time in a group, and a second one refuses
-to start. It is light (figures: docs/assertions.md); the judging, which is not, is spread over the log's partitions.
+to start. The judging, which is the work, is spread over the log's partitions.
 Its committed offsets stay below every open request; what it writes again after a crash is known by its ids.
 """
 
