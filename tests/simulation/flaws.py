@@ -85,7 +85,10 @@ def _layout_with_models(self: Layout, plan: Any) -> None:
 
 @contextmanager
 def _across_lanes() -> Iterator[None]:
-    with patch.object(Layout, "__init__", _layout_with_models), patch.object(Layout, "entries", _entries_without_prompt_run):
+    with (
+        patch.object(Layout, "__init__", _layout_with_models),
+        patch.object(Layout, "entries", _entries_without_prompt_run),
+    ):
         yield
 
 
@@ -153,7 +156,9 @@ _add = Slot._add
 
 
 def _runs_in_replay() -> AbstractContextManager[Any]:
-    return patch.multiple(Slot, _advance=_advance_if_unmarked, _add=_add_without_replay, caught_up=_keep_marks, closed=_close_and_forget)
+    return patch.multiple(
+        Slot, _advance=_advance_if_unmarked, _add=_add_without_replay, caught_up=_keep_marks, closed=_close_and_forget
+    )
 
 
 # -- 10: marks name records -------------------------------------------------------------------------------------------

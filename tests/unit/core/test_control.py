@@ -63,7 +63,9 @@ def test_an_entry_is_read_as_it_was_written() -> None:
     assert decode_control(entry.encode()) == entry
 
 
-@pytest.mark.parametrize("value", [None, b"", b"[]", b'{"offset": 1}', b'{"offset": "x", "reason": "", "low": 0, "since": 0}'])
+@pytest.mark.parametrize(
+    "value", [None, b"", b"[]", b'{"offset": 1}', b'{"offset": "x", "reason": "", "low": 0, "since": 0}']
+)
 def test_what_is_no_entry_is_refused(value: bytes | None) -> None:
     with pytest.raises(RecordError):
         decode_control(value)
