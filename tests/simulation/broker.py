@@ -228,7 +228,7 @@ class Wire:
         self.world.wake(self)
 
     def hold(self, steps: int) -> None:
-        self.held_until = self.world.step + steps
+        self.held_until = max(self.held_until, self.world.step + steps)
         self.world.at(self.held_until, self)
 
     def orphan(self, keep: int, rng: Random) -> None:
@@ -273,4 +273,6 @@ class Wire:
             result = land()
             if self.process is not None:
                 self.process.deliver(reply, result)
+        if self.world.lag:
+            self.hold(rng.randrange(self.world.lag))
         return True

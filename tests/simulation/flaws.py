@@ -12,13 +12,12 @@ from typing import Any
 from unittest.mock import patch
 
 from streams.core.closer import Close, Closer
-from streams.core.group import Group, Shape
 from streams.core.lineage import Entry, Layout, Lineage, Path, RunId, Serial
 from streams.core.offsets import SlotMetadata
 from streams.core.plan import StageKind
 from streams.core.reconvergence import Meetings
 from streams.core.record import Envelope, Kind
-from streams.core.slot import Effect, Emit, Node, Run, Slot
+from streams.core.slot import Effect, Node, Run, Slot
 from streams.core.view import Held, Verdict, View
 from tests.simulation.rules import Rules
 

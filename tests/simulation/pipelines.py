@@ -35,6 +35,9 @@ class Op(NamedTuple):
     on_error: int = 0
 
 
+LAST = Op()
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     plan: Plan
@@ -129,7 +132,7 @@ def _no_function() -> None:
 
 
 @functools.lru_cache(maxsize=10_000)
-def build(ops: tuple[Op, ...], last: Op = Op()) -> Pipeline:
+def build(ops: tuple[Op, ...], last: Op = LAST) -> Pipeline:
     """The flow that these numbers describe; everything that nobody uses goes to a last stage, at the root."""
     builder = _Builder()
     for number, op in enumerate(ops[:STAGES_MAX]):

@@ -11,7 +11,6 @@ from streams.core.lane import Fence, Generate, Halt, Lane, LaneEffect, Look, Pro
 from streams.core.lineage import Serial, routing_key
 from streams.core.partition import partition_of
 from streams.core.plan import Plan
-from streams.core.record import Envelope
 from streams.core.text import Piece
 from tests.simulation.broker import Group
 from tests.simulation.functions import Habits
@@ -78,7 +77,7 @@ class Reading:
 
 
 class LaneHost(Host):
-    process: WorkerProcess
+    process: WorkerProcess  # type: ignore[misc]
 
     def __init__(self, process: WorkerProcess, partition: int) -> None:
         super().__init__(process, partition, ("prompts",))

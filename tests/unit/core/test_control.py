@@ -13,7 +13,8 @@ from streams.errors import RecordError
 def control_logs(draw: st.DrawFn) -> list[ControlEntry]:
     """What a closer writes: offsets closed in any order, each entry with the lowest open offset after its batch."""
     order = draw(st.permutations(range(draw(st.integers(1, 8)))))
-    written, entries, closed = ClosedRequests(), [], set()
+    written, closed = ClosedRequests(), set[int]()
+    entries: list[ControlEntry] = []
     while order:
         batch, order = order[: draw(st.integers(1, 3))], order[3:]
         closed |= set(batch)

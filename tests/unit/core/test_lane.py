@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import count
 
 from streams.core.failure import Failure
-from streams.core.lane import Fence, Generate, Halt, Lane, Look, Write, Writing
+from streams.core.lane import Fence, Generate, Halt, Lane, LaneEffect, Look, Write, Writing
 from streams.core.lineage import RunId, Serial
 from streams.core.record import Envelope, Kind
 from streams.core.text import Piece, encode_piece
@@ -40,8 +41,8 @@ def old_chunk(position: int, *ids: int, w: RunId = OLD) -> tuple[Envelope, bytes
     return envelope, encode_piece(Piece(position, "x", ids, len(ids)))
 
 
-def generation(effects: object) -> Writing:
-    (found,) = effects  # type: ignore[misc]
+def generation(effects: Iterable[LaneEffect]) -> Writing:
+    (found,) = effects
     assert isinstance(found, Generate)
     return found.writing
 
