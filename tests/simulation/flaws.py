@@ -12,13 +12,12 @@ from typing import Any
 from unittest.mock import patch
 
 from streams.core.closer import Close, Closer
-from streams.core.group import Group, Shape
 from streams.core.lineage import Entry, Layout, Lineage, Path, RunId, Serial
 from streams.core.offsets import SlotMetadata
 from streams.core.plan import StageKind
 from streams.core.reconvergence import Meetings
 from streams.core.record import Envelope, Kind
-from streams.core.slot import Effect, Emit, Node, Run, Slot
+from streams.core.slot import Effect, Node, Run, Slot
 from streams.core.view import Held, Verdict, View
 from tests.simulation.rules import Rules
 
@@ -85,7 +84,10 @@ def _layout_with_models(self: Layout, plan: Any) -> None:
 
 @contextmanager
 def _across_lanes() -> Iterator[None]:
-    with patch.object(Layout, "__init__", _layout_with_models), patch.object(Layout, "entries", _entries_without_prompt_run):
+    with (
+        patch.object(Layout, "__init__", _layout_with_models),
+        patch.object(Layout, "entries", _entries_without_prompt_run),
+    ):
         yield
 
 
@@ -153,7 +155,9 @@ _add = Slot._add
 
 
 def _runs_in_replay() -> AbstractContextManager[Any]:
-    return patch.multiple(Slot, _advance=_advance_if_unmarked, _add=_add_without_replay, caught_up=_keep_marks, closed=_close_and_forget)
+    return patch.multiple(
+        Slot, _advance=_advance_if_unmarked, _add=_add_without_replay, caught_up=_keep_marks, closed=_close_and_forget
+    )
 
 
 # -- 10: marks name records -------------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ schedules = st.builds(
     window=st.sampled_from((1_000, 1, 2)),
     can_resume=st.sampled_from((True, True, False)),
     late=st.sampled_from((0, 400, 800)),
+    lag=st.sampled_from((0, 15, 40)),
 )
 
 seeds = st.integers(0, 2**32 - 1)
@@ -75,6 +76,7 @@ def draw(rng: Random) -> Schedule:
         window=rng.choice((1_000, 1, 2)),
         can_resume=rng.random() < 0.7,
         late=rng.choice((0, 400, 800)),
+        lag=rng.choice((0, 15, 40)),
     )
 
 
