@@ -25,8 +25,8 @@ REMEMBERED = 500
 """Labels that the state holds. At 0.7 a round older ones weigh nothing, and a state of 20 assertions stays
 below 100 kB."""
 CONSIDERED = 4_000
-"""Points among which a batch is spread. More are first thinned in proportion to their weight: 100 picks then
-cost 30 ms whatever the pool."""
+"""Points among which a batch is spread. More are first thinned in proportion to their weight, so that the cost of
+spreading does not grow with the pool."""
 _STEPS = 25
 
 
