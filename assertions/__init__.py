@@ -8,6 +8,7 @@ from assertions.core.registry import Registry
 from assertions.core.severity import Abstain, Correction, Severity
 from assertions.core.window import Window
 from assertions.offline import Evaluation, evaluate, read_observations
+from assertions.subscription import alerts
 
 __all__ = [
     "Abstain",
@@ -20,6 +21,7 @@ __all__ = [
     "Registry",
     "Severity",
     "Window",
+    "alerts",
     "assertion",
     "consistency",
     "evaluate",

@@ -64,7 +64,8 @@ def assertion(
         has_window = window is not None or within is not None or per is not None
         if takes_window and not has_window:
             raise AssertionSetupError(
-                f"assertion {called!r} has a parameter for a window but none was asked for: give window=, within= or per=."
+                f"assertion {called!r} has a parameter for a window but none was asked for: "
+                "give window=, within= or per=."
             )
         if has_window and not takes_window:
             raise AssertionSetupError(
@@ -118,14 +119,14 @@ def consistency(
     attrs        attribute → value; those of one identifier within `within` seconds of each other must be equal.
                  An output against the majority is flagged, with the majority as its correction; without one, both sides
     within       T of the paper, seconds
-    scope        what is watched step by step (a camera, a patient). Given it, each observation is a step of its scope, and
-                 identifiers that are gone and back ("flicker") or there and gone ("appear") within T are flagged
+    scope        what is watched step by step (a camera, a patient). Given it, each observation is a step of its scope,
+                 and identifiers that are gone and back ("flicker") or there and gone ("appear") within T are flagged
     outputs      the outputs in one observation, when a step holds several; `id` and `attrs` are then called with each
     weak_label   (before, after, time) → the output that should have been there; proposed for each missing step
     transitions  which of the two are flagged; only with scope
 
-    Source: MLSys 2020, section 4. `id`, `attrs` and `outputs` are called with the stage's value as plain JSON, or as the
-    type that the first parameter of `outputs`, else of `id`, is annotated with.
+    Source: MLSys 2020, section 4. `id`, `attrs` and `outputs` are called with the stage's value as plain JSON, or as
+    the type that the first parameter of `outputs`, else of `id`, is annotated with.
     """
     called = check_name(name)
     stages = targets(on)
@@ -137,7 +138,8 @@ def consistency(
         raise AssertionSetupError(f"within={within:g}: at most {HORIZON_SECONDS:g} seconds are kept.")
     if attrs is None and scope is None:
         raise AssertionSetupError(
-            f"consistency {called!r} checks nothing: give attrs= to compare what is said, or scope= to watch what is there."
+            f"consistency {called!r} checks nothing: give attrs= to compare what is said, "
+            "or scope= to watch what is there."
         )
     if unknown := set(transitions) - set(BOTH):
         raise AssertionSetupError(f"transitions names {sorted(unknown)}: it may name {list(BOTH)}.")

@@ -140,9 +140,7 @@ class _Batch:
         if pending:
             # Their own limits are kept by wait_for; this one is for a coroutine that blocks the thread.
             rounds = len(pending) // CONCURRENT_MAX + 1
-            if not self._begin(
-                pending[0][0], 2 * rounds * max(t.assertion.limit_seconds for _, t in pending)
-            ):
+            if not self._begin(pending[0][0], 2 * rounds * max(t.assertion.limit_seconds for _, t in pending)):
                 return
             outcomes = loop.run_until_complete(_judge_together([task for _, task in pending]))
             for (at, _), outcome in zip(pending, outcomes, strict=True):

@@ -107,10 +107,20 @@ def _parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 def labelled(observations: Iterable[Observation], labels: Mapping[str, Any]) -> Iterator[Observation]:
     """The observations that have a label, holding it in place of what the model said.
 
-    labels   subject ("<request>/<path>") → the output that a person says is right; for an observation of several stages,
-             it stands for the last one
+    labels   subject ("<request>/<path>") → the output that a person says is right; for an observation of several
+             stages, it stands for the last one
     Validating labels is one of the uses that the paper shows: the assertions that doubt the model doubt people too.
     """
     for observation in observations:
         if observation.subject in labels:
             yield observation.with_values(*observation.values[:-1], labels[observation.subject])
+
+
+def read_labels(path: Path) -> dict[str, Any]:
+    """Labels of a file, JSON lines with `subject` and `label`; the last line of a subject counts."""
+    found: dict[str, Any] = {}
+    for number, row in _json_lines(path):
+        if "subject" not in row or "label" not in row:
+            raise ObservationError(f"{path.name}, line {number}: a label needs `subject` and `label`")
+        found[str(row["subject"])] = row["label"]
+    return found

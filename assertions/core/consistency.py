@@ -2,8 +2,8 @@
 
 Source: Kang et al., Model Assertions for Monitoring and Improving ML Models, MLSys 2020, section 4: `Id`, `Attrs` and
 `T` generate one attribute check for each attribute and checks that at most one transition happens within T seconds.
-The paper runs over a whole recorded data set. Here every output is judged among those within T seconds on either side of
-it, so that the result is a function of the set of outputs and not of their order of arrival.
+The paper runs over a whole recorded data set. Here every output is judged among those within T seconds on either side
+of it, so that the result is a function of the set of outputs and not of their order of arrival.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final, Literal
 
 from assertions.core.observation import Observation, canonical
@@ -106,11 +107,7 @@ class ConsistencyRule:
             if leaders == [value]:
                 continue
             others = [m for m in mentions[low:high] if m[2] != value]
-            winner = (
-                next(o.attrs[name] for _, o, said in others if said == leaders[0])
-                if len(leaders) == 1
-                else None
-            )
+            winner = next(o.attrs[name] for _, o, said in others if said == leaders[0]) if len(leaders) == 1 else None
             references = sorted({steps[m[0]].observation.id for m in _nearest(others, times, low, time)})
             yield (
                 at,
@@ -119,9 +116,7 @@ class ConsistencyRule:
                     severity=len(others) / (high - low - 1),
                     why=f"{output.label}: {name} is {_short(output.attrs[name])} here and "
                     f"{', '.join(sorted({_short(o.attrs[name]) for _, o, _ in others}))} elsewhere",
-                    correction=None
-                    if winner is None
-                    else Correction("modify", changes={name: _readable(winner)}),
+                    correction=None if winner is None else Correction("modify", changes={name: _readable(winner)}),
                     references=tuple(references),
                 ),
             )
@@ -133,9 +128,7 @@ class ConsistencyRule:
     def _recording(self, steps: Sequence[Step], start: int, end: int) -> Iterator[tuple[int, Finding]]:
         # Observations of one time are one step: a frame whose boxes came as several items.
         starts = [
-            i
-            for i in range(start, end)
-            if i == start or steps[i].observation.time != steps[i - 1].observation.time
+            i for i in range(start, end) if i == start or steps[i].observation.time != steps[i - 1].observation.time
         ]
         times = [steps[i].observation.time for i in starts]
         present: list[dict[str, tuple[int, Output]]] = []
@@ -187,7 +180,7 @@ class ConsistencyRule:
         present: Sequence[Mapping[str, tuple[int, Output]]],
         steps: Sequence[Step],
     ) -> Iterator[tuple[int, Finding]]:
-        for (_, last), (first, _) in zip(episodes, episodes[1:], strict=False):
+        for (_, last), (first, _) in pairwise(episodes):
             missing = times[first] - times[last + 1]
             if missing > self.within:
                 continue

@@ -53,11 +53,9 @@ class Target:
         if isinstance(on, str):
             pipeline, dot, stage = on.rpartition(".")
             if not (dot and pipeline and stage) or JOINED in on:
-                raise AssertionSetupError(
-                    f"on={on!r}: write it as 'pipeline.stage', or give the stage object itself."
-                )
+                raise AssertionSetupError(f"on={on!r}: write it as 'pipeline.stage', or give the stage object itself.")
             return Target(pipeline, stage)
-        owner = getattr(on, "pipeline", None)
+        owner = getattr(on, "pipeline", None) or getattr(on, "_pipeline", None)
         pipeline_name = owner if isinstance(owner, str) else getattr(owner, "name", None)
         stage_name = getattr(on, "name", None)
         if not isinstance(pipeline_name, str) or not isinstance(stage_name, str):
@@ -137,9 +135,8 @@ class Assertion:
         if self.rule is not None and self.per is None:
             outputs = self.rule.outputs(*member.typed(self.adapters))
             return tuple(dict.fromkeys(output.id for output in outputs))
-        if self.per is None:
+        if not callable(self.per):
             return ("",)
-        assert callable(self.per)
         return (canonical(_plain(self.per(*member.typed(self.adapters)))),)
 
     def call(self, member: Member, before: Sequence[Member]) -> Any:
@@ -164,7 +161,8 @@ def _plain(key: Any) -> Any:
 def check_name(name: str) -> str:
     if not NAME.fullmatch(name):
         raise AssertionSetupError(
-            f"{name!r} is no name for an assertion: letters, digits, '_', '-' and '.', at most 120, starting with a letter."
+            f"{name!r} is no name for an assertion: letters, digits, '_', '-' and '.', at most 120, "
+            "starting with a letter."
         )
     return name
 
@@ -191,17 +189,13 @@ def targets(on: On | Sequence[On]) -> tuple[Target, ...]:
     return found
 
 
-def parameters(
-    function: Callable[..., Any], count: int, name: str
-) -> tuple[tuple[TypeAdapter[Any] | None, ...], bool]:
+def parameters(function: Callable[..., Any], count: int, name: str) -> tuple[tuple[TypeAdapter[Any] | None, ...], bool]:
     """The adapters of the first `count` parameters, and whether one more is there for the window."""
     try:
         signature = inspect.signature(function, eval_str=True)
     except (NameError, TypeError):
         signature = inspect.signature(function)
-    positional = [
-        p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
+    positional = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = [p for p in positional if p.default is p.empty]
     if not (count <= len(positional) and len(required) <= count + 1):
         raise AssertionSetupError(

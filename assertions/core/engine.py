@@ -44,9 +44,7 @@ class Engine:
         """context_before: assertion name → frontier of a checkpoint, after a restart."""
         known = context_before or {}
         self._judging = judging
-        self._evaluators = {
-            a.name: Evaluator(a, context_before=known.get(a.name, -math.inf)) for a in assertions
-        }
+        self._evaluators = {a.name: Evaluator(a, context_before=known.get(a.name, -math.inf)) for a in assertions}
         self._watching: dict[tuple[str, tuple[str, ...]], list[Evaluator]] = defaultdict(list)
         for evaluator in self._evaluators.values():
             self._watching[evaluator.assertion.pipeline, evaluator.assertion.stages].append(evaluator)

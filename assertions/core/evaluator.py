@@ -47,7 +47,7 @@ class Evaluator:
         self.health = Health()
         self.watermark = -math.inf
         self._context_before = context_before
-        self._has_windows = assertion.rule is not None or assertion.window is not None
+        self.has_windows = assertion.rule is not None or assertion.window is not None
         self._timelines: dict[str, Timeline] = {}
         self._entries: dict[str, dict[str, Entry]] = {}
         self._due: dict[str, list[Entry]] = {}
@@ -80,7 +80,7 @@ class Evaluator:
 
     def _see(self, observation: Observation, keys: Sequence[str], stands: bool) -> None:
         known = self._entries.get(observation.id, {})
-        if not known and self._has_windows and observation.time < self.watermark:
+        if not known and self.has_windows and observation.time < self.watermark:
             self.health.late += 1
             return
         for key in dict.fromkeys([*known, *keys]):
@@ -95,7 +95,7 @@ class Evaluator:
         if old is not None:
             fresh.published, fresh.findings, fresh.stands = old.published, old.findings, stands or old.stands
             self._remove(key, old)
-        fresh.is_context = self._has_windows and observation.time < self._context_before
+        fresh.is_context = self.has_windows and observation.time < self._context_before
         line = self._timelines.setdefault(key, Timeline())
         at = line.insert(fresh)
         self._entries.setdefault(observation.id, {})[key] = fresh
@@ -190,7 +190,8 @@ class Evaluator:
 
     def _apply_rule(self, key: str, line: Timeline, touched: dict[str, Entry]) -> dict[str, Entry]:
         rule = self.assertion.rule
-        assert rule is not None
+        if rule is None:
+            return touched
         known = [(e, e.step) for e in line.entries if e.step is not None and e.observation.is_complete]
         try:
             found = rule.findings([step for _, step in known], key if self.assertion.per is None else None)
@@ -205,7 +206,7 @@ class Evaluator:
         return touched
 
     def _finish(self, key: str, line: Timeline, touched: list[Entry]) -> None:
-        if self._has_windows:
+        if self.has_windows:
             finished, look_again = line.finish(self.watermark, ahead(self.assertion))
         else:
             finished = [entry for entry in touched if entry.stands and not entry.is_final]
@@ -217,12 +218,12 @@ class Evaluator:
         for entry in {id(e): e for e in [*touched, *finished]}.values():
             if not entry.is_final or entry in finished:
                 self._refresh(entry)
-        for entry in line.prune(self.watermark, self.assertion) if self._has_windows else ():
+        for entry in line.prune(self.watermark, self.assertion) if self.has_windows else ():
             self._forget(key, entry)
         if not line.entries:
             del self._timelines[key]
             return
-        if self._has_windows and line.finals == len(line.entries):
+        if self.has_windows and line.finals == len(line.entries):
             look_again = line.entries[0].time + max(reach(self.assertion), HORIZON_SECONDS)
         if look_again < self._asleep.get(key, math.inf):
             self._asleep[key] = look_again
@@ -272,14 +273,10 @@ class Evaluator:
     def frontier(self) -> float:
         """Everything earlier than this is final: a restarted evaluator takes it as `context_before`."""
         first = min(
-            (
-                line.entries[line.finals].time
-                for line in self._timelines.values()
-                if line.finals < len(line.entries)
-            ),
+            (line.entries[line.finals].time for line in self._timelines.values() if line.finals < len(line.entries)),
             default=math.inf,
         )
-        return min(first, self.watermark) if self._has_windows else -math.inf
+        return min(first, self.watermark) if self.has_windows else -math.inf
 
     @property
     def needed_from(self) -> float:

@@ -15,7 +15,7 @@ from assertions.core.severity import Finding
 
 FLAG_TYPE: Final = "descant.assertions.flag.v1"
 SCHEMA: Final = "urn:descant:schema:flag:1"
-# A record of Kafka's default limit is 1 MB. Half of it for the example leaves room for window references and corrections.
+# A record of Kafka's default limit is 1 MB. Half of it for the example leaves room for references and corrections.
 EXAMPLE_BYTES_MAX: Final = 500_000
 WINDOW_REFERENCES_MAX: Final = 50
 
@@ -210,9 +210,7 @@ def _bounded(observation: Observation) -> dict[str, Any]:
             room -= len(encoded)
         else:
             hashed = hashlib.sha256(encoded).hexdigest()
-            example[stage] = ValueRef(
-                reference=observation.source, bytes=len(encoded), sha256=hashed
-            ).model_dump()
+            example[stage] = ValueRef(reference=observation.source, bytes=len(encoded), sha256=hashed).model_dump()
     return example
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from assertions.core.severity import Abstained, Broken, Fault, Judged, Outcome
 
-# An assertion that never abstains and never fires on this many examples tells nothing; it is shown as silent, not healthy.
+# An assertion that never abstains and never fires on this many examples tells nothing: it is silent, not healthy.
 SILENT_AFTER: Final = 1_000
 # One example that breaks an assertion is a bug report; this share of the last hundred means that it does not work.
 BROKEN_SHARE: Final = 0.5

@@ -121,9 +121,7 @@ def judged(returned: Any, seconds: float = 0.0) -> Outcome:
 
 def _number(returned: Any) -> float:
     if returned is None:
-        raise SeverityRefusedError(
-            "returned nothing. Return 0 when nothing is wrong, or Abstain when it cannot tell."
-        )
+        raise SeverityRefusedError("returned nothing. Return 0 when nothing is wrong, or Abstain when it cannot tell.")
     if isinstance(returned, Severity):
         returned = returned.value
     if isinstance(returned, bool):

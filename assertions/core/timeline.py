@@ -68,7 +68,6 @@ class Timeline:
     def remove(self, entry: Entry) -> int:
         """The place it had. Only what is not final may be removed."""
         at = self.find(entry)
-        assert self.entries[at] is entry and not entry.is_final
         del self.entries[at]
         return at
 

@@ -10,8 +10,9 @@ from assertions.errors import AssertionSetupError
 
 T = TypeVar("T")
 
-# A window by count still needs an end in time, or one rare key would hold state and offsets for ever. Ten minutes covers
-# a conversation; it is also the most that a restarted processor reads again (docs/decisions/assertion-recovery.md).
+# A window by count still needs an end in time, or one rare key would hold state and offsets for ever. Ten minutes
+# cover a conversation; it is also the most that a restarted processor reads again
+# (docs/decisions/assertion-recovery.md).
 HORIZON_SECONDS: Final = 600.0
 
 # Most observations kept for one key: 10,000 of 1 kB are 10 MB. More than this in one window is a key that is no key.
@@ -30,9 +31,7 @@ class WindowSpec:
         if count is not None and (isinstance(count, bool) or count < 1):
             raise AssertionSetupError(f"window={count!r}: a window by count holds at least one observation.")
         if count is not None and count > KEY_ENTRIES_MAX:
-            raise AssertionSetupError(
-                f"window={count}: at most {KEY_ENTRIES_MAX} observations are kept for one key."
-            )
+            raise AssertionSetupError(f"window={count}: at most {KEY_ENTRIES_MAX} observations are kept for one key.")
         if within is not None and not within > 0:
             raise AssertionSetupError(f"within={within!r}: a window by time is longer than 0 seconds.")
         return WindowSpec(count, HORIZON_SECONDS if within is None else float(within))

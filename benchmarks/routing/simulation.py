@@ -41,7 +41,7 @@ class Setup:
     workers: int = 8
     routers: int = 6
     """Independent ones; a request's calls of one stage go through one of them."""
-    hardware: Hardware = Hardware()
+    hardware: Hardware = field(default_factory=Hardware)
     slow: tuple[tuple[int, float], ...] = ()
     """(worker, factor on every step's time)."""
     faults: tuple[Fault, ...] = ()
@@ -56,6 +56,8 @@ class Result:
     """Latencies per request or call, seconds, warm-up left out."""
 
     requests: list[float] = field(default_factory=list)
+    arrivals: list[float] = field(default_factory=list)
+    """When each of `requests` came."""
     ttft: list[float] = field(default_factory=list)
     hit_rate: float = 0.0
     preemptions: int = 0
@@ -75,9 +77,7 @@ class Simulation:
         self.events: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._count = 0
         slow = dict(setup.slow)
-        self.hardware = [
-            setup.hardware if i not in slow else Hardware(slowness=slow[i]) for i in range(setup.workers)
-        ]
+        self.hardware = [setup.hardware if i not in slow else Hardware(slowness=slow[i]) for i in range(setup.workers)]
         self.workers: list[SimulatedWorker | None] = [SimulatedWorker(h) for h in self.hardware]
         self.epochs = [1] * setup.workers
         self.sequence = [0] * setup.workers
@@ -140,6 +140,7 @@ class Simulation:
         for root, arrival in enumerate(trace.arrivals):
             if arrival >= begin and not math.isnan(self.finished_at[root]):
                 result.requests.append(self.finished_at[root] - 1.0 - arrival)
+                result.arrivals.append(arrival)
         result.ttft = [
             self.first_at[c.index] - self.issued_at[c.index]
             for c in trace.calls
@@ -177,9 +178,14 @@ class Simulation:
 
     def prompt(self, call: Call) -> PromptInfo:
         return PromptInfo(
-            id=str(call.index), request=str(call.root), arrived=call.t, stage=call.stage, tokens=call.tokens,
-            blocks=call.blocks, fork=self.fork(call.group) if call.group >= 0 else None, whole_request=call.whole,
-        )  # fmt: skip
+            id=str(call.index),
+            request=str(call.root),
+            arrived=call.t,
+            stage=call.stage,
+            tokens=call.tokens,
+            blocks=call.blocks,
+            fork=self.fork(call.group) if call.group >= 0 else None,
+        )
 
     def fork(self, number: int) -> Fork:
         group = self.trace.groups[number]
@@ -270,17 +276,34 @@ class Simulation:
 
     def announce(self, worker: int, epoch: int) -> None:
         engine = self.workers[worker]
-        assert engine is not None
+        if engine is None:
+            return
         first = self.sequence[worker] == 0
-        state = WorkerState.model_construct(
-            worker=f"w{worker}", epoch=epoch, sequence=self.sequence[worker], model=MODEL, lanes=(worker,),
-            ts=self.now, leaving=False, pend=max(0.0, engine.pending), rate=engine.rate, base=engine.base,
-            share=engine.share_at(self.now), crit=engine.kappa, running=engine.running_count,
-            waiting=engine.waiting_count, context=float(engine.context), free_blocks=engine.free_blocks,
-            blocks=engine.hardware.kv_tokens // engine.hardware.block, hashing="tokens/32", tokens_per_byte=0.25,
-            outputs={}, full=first, added=pack_blocks(sorted(engine.added)) if engine.added else "",
+        state = WorkerState.model_construct(  # trusted: skips the checks, which take longer than the decision
+            worker=f"w{worker}",
+            epoch=epoch,
+            sequence=self.sequence[worker],
+            model=MODEL,
+            lanes=(worker,),
+            ts=self.now,
+            leaving=False,
+            pend=max(0.0, engine.pending),
+            rate=engine.rate,
+            base=engine.base,
+            share=engine.share_at(self.now),
+            crit=engine.kappa,
+            running=engine.running_count,
+            waiting=engine.waiting_count,
+            context=float(engine.context),
+            free_blocks=engine.free_blocks,
+            blocks=engine.hardware.kv_tokens // engine.hardware.block,
+            hashing="tokens/32",
+            tokens_per_byte=0.25,
+            outputs={},
+            full=first,
+            added=pack_blocks(sorted(engine.added)) if engine.added else "",
             removed=pack_blocks(sorted(engine.removed)) if engine.removed else "",
-        )  # fmt: skip
+        )
         engine.added.clear()
         engine.removed.clear()
         engine.changed = False

@@ -66,8 +66,6 @@ class Call:
     """By token, ascending; beyond the last token counts as the last."""
     group: int = -1
     """The fork group that it is in, or −1."""
-    whole: bool = False
-    """Its request is this one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +116,7 @@ def dump(specs: Iterable[Spec], path: Path) -> None:
 
 def _spec(line: str, number: int) -> Spec:
     def wrong(what: str) -> TraceError:
-        return TraceError(
-            f"line {number} of the trace: {what}. The format is in benchmarks/routing/trace.py."
-        )
+        return TraceError(f"line {number} of the trace: {what}. The format is in benchmarks/routing/trace.py.")
 
     try:
         raw = json.loads(line)
@@ -171,8 +167,7 @@ def _spec(line: str, number: int) -> Spec:
         delay=seconds(raw.get("delay", 0.0), "delay"),
         when_done=tuple(name(i, "an id in 'when_done'") for i in when_done),
         at_token=tuple(
-            (count(n, "a token count in 'at_token'", 0), name(i, "an id in 'at_token'"))
-            for n, i in pairs("at_token")
+            (count(n, "a token count in 'at_token'", 0), name(i, "an id in 'at_token'")) for n, i in pairs("at_token")
         ),
     )
 
@@ -209,12 +204,19 @@ def compiled(specs: Sequence[Spec]) -> Trace:
         at_token = sorted((min(max(n, 1), s.out), target(s, other)) for n, other in s.at_token)
         calls.append(
             Call(
-                index=index, root=number[s.root], t=arrivals[number[s.root]], stage=str(s.stage), tokens=tokens,
-                blocks=chains.blocks(s.segs), out=s.out, needs=s.needs, delay=s.delay,
-                when_done=tuple(target(s, other) for other in s.when_done), at_token=tuple(at_token),
-                whole=len(of_root[s.root]) == 1,
+                index=index,
+                root=number[s.root],
+                t=arrivals[number[s.root]],
+                stage=str(s.stage),
+                tokens=tokens,
+                blocks=chains.blocks(s.segs),
+                out=s.out,
+                needs=s.needs,
+                delay=s.delay,
+                when_done=tuple(target(s, other) for other in s.when_done),
+                at_token=tuple(at_token),
             )
-        )  # fmt: skip
+        )
     _check_progress(specs, calls)
     groups = _groups(calls, list(of_root.values()))
     return Trace(tuple(calls), groups, tuple(arrivals), tuple(tuple(members) for members in of_root.values()))
@@ -252,7 +254,7 @@ def _check_progress(specs: Sequence[Spec], calls: Sequence[Call]) -> None:
         if triggers[call.index] != call.needs:
             s = specs[call.index]
             raise TraceError(
-                f"call {s.id!r} of request {s.root!r} needs {call.needs} triggers and gets {triggers[call.index]}: "
+                f"call {s.id!r} of request {s.root!r} needs {call.needs} triggers, gets {triggers[call.index]}: "
                 "it would start never or twice."
             )
     ready = [c.index for c in calls if not c.needs]
@@ -266,9 +268,7 @@ def _check_progress(specs: Sequence[Spec], calls: Sequence[Call]) -> None:
                 reached += 1
     if reached < len(calls):
         stuck = next(i for i, m in enumerate(missing) if m)
-        raise TraceError(
-            f"call {specs[stuck].id!r} of request {specs[stuck].root!r} waits, in the end, for itself."
-        )
+        raise TraceError(f"call {specs[stuck].id!r} of request {specs[stuck].root!r} waits for itself.")
 
 
 def _groups(calls: Sequence[Call], roots: Sequence[Sequence[int]]) -> tuple[Group, ...]:
@@ -290,11 +290,7 @@ def _groups(calls: Sequence[Call], roots: Sequence[Sequence[int]]) -> tuple[Grou
             if len(above) != 1:
                 continue
             parent = calls[above[0]]
-            twins = [
-                i
-                for i in (*parent.when_done, *(i for _, i in parent.at_token))
-                if calls[i].stage == call.stage
-            ]
+            twins = [i for i in (*parent.when_done, *(i for _, i in parent.at_token)) if calls[i].stage == call.stage]
             if index in streamed or len(twins) > 1:
                 origins[index] = parent.index
             elif parent.index in origins:
@@ -309,9 +305,7 @@ def _groups(calls: Sequence[Call], roots: Sequence[Sequence[int]]) -> tuple[Grou
     return tuple(groups)
 
 
-def _by_trigger(
-    members: Sequence[int], calls: Sequence[Call], parents: Mapping[int, Sequence[int]]
-) -> list[int]:
+def _by_trigger(members: Sequence[int], calls: Sequence[Call], parents: Mapping[int, Sequence[int]]) -> list[int]:
     """The calls of one request, those that trigger before those triggered."""
     missing = {i: len(parents[i]) for i in members}
     order = [i for i in members if not missing[i]]

@@ -6,7 +6,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -43,7 +43,7 @@ class Workload:
     about: str
     make: Callable[[Arrivals, random.Random], list[Spec]]
     arrivals: Arrivals
-    setup: Setup = Setup()
+    setup: Setup = field(default_factory=Setup)
 
     def trace(self, seed: int, *, shorter: float = 1.0) -> Trace:
         """The same for the same seed. `shorter` < 1 takes that part of the time."""
@@ -71,26 +71,42 @@ def pipeline(document: int = 0) -> Callable[[Arrivals, random.Random], list[Spec
             spoken = [round(draft * (i + 1) / (claims + 0.5)) for i in range(claims)]
             specs.append(
                 Spec(
-                    t=t, root=root, id="draft", stage="draft", segs=(("T draft", 420), *shared, question), out=draft,
+                    t=t,
+                    root=root,
+                    id="draft",
+                    stage="draft",
+                    segs=(("T draft", 420), *shared, question),
+                    out=draft,
                     at_token=tuple((at, f"check{i}") for i, at in enumerate(spoken)),
                 )
-            )  # fmt: skip
+            )
             for i in range(claims):
                 claim, evidence = (f"c{root}.{i}", 30), (f"e{root}.{i}", _tokens(rng, 180, 0.6))
                 specs.append(
                     Spec(
-                        t=t, root=root, id=f"check{i}", stage="check", segs=(("T check", 640), *shared, claim, evidence),
-                        out=_tokens(rng, 60, 0.5, 4, 400), needs=1, delay=0.03 + rng.expovariate(50),
+                        t=t,
+                        root=root,
+                        id=f"check{i}",
+                        stage="check",
+                        segs=(("T check", 640), *shared, claim, evidence),
+                        out=_tokens(rng, 60, 0.5, 4, 400),
+                        needs=1,
+                        delay=0.03 + rng.expovariate(50),
                         when_done=("report",),
                     )
-                )  # fmt: skip
+                )
             verdicts = (f"v{root}", 40 * claims)
             specs.append(
                 Spec(
-                    t=t, root=root, id="report", stage="report", segs=(("T report", 320), question, verdicts),
-                    out=_tokens(rng, 110, 0.3, 20, 400), needs=claims,
+                    t=t,
+                    root=root,
+                    id="report",
+                    stage="report",
+                    segs=(("T report", 320), question, verdicts),
+                    out=_tokens(rng, 110, 0.3, 20, 400),
+                    needs=claims,
                 )
-            )  # fmt: skip
+            )
         return specs
 
     return make
@@ -149,36 +165,32 @@ def mix(arrivals: Arrivals, rng: random.Random) -> list[Spec]:
     return specs
 
 
-_DEATH: Final = Setup(faults=(Fault(worker=2, dies=22.0, returns=34.0),))
+_DEATH: Final = Setup(faults=(Fault(worker=2, dies=11.0, returns=20.0),))
 _SLOW: Final = Setup(slow=((3, 2.0),))
 
 
 def _all() -> Iterator[Workload]:
     fact, document = pipeline(), pipeline(2_400)
-    yield Workload("pipeline/low", "templates only", fact, Arrivals(8, 60))
-    yield Workload("pipeline/mid", "templates only", fact, Arrivals(16, 50))
-    yield Workload("pipeline/high", "templates only", fact, Arrivals(22, 40))
-    yield Workload("pipeline/bursts", "templates only, bursts of 3x", fact, Arrivals(12, 50, burst=3.0))
-    yield Workload("document/low", "siblings share a document", document, Arrivals(8, 60))
-    yield Workload("document/high", "siblings share a document", document, Arrivals(14, 45))
-    yield Workload("chat/mid", "conversations", chat, Arrivals(6, 90))
-    yield Workload("chat/high", "conversations", chat, Arrivals(9, 90))
-    yield Workload("tenants/mid", "Zipf system prompts", tenants, Arrivals(60, 50))
-    yield Workload("tenants/high", "Zipf system prompts", tenants, Arrivals(85, 45))
-    yield Workload(
-        "tenants/bursts", "Zipf system prompts, bursts of 3x", tenants, Arrivals(45, 50, burst=3.0)
-    )
-    yield Workload("no_sharing/mid", "no common prefix", no_sharing, Arrivals(55, 50))
-    yield Workload("no_sharing/high", "no common prefix", no_sharing, Arrivals(75, 45))
-    yield Workload(
-        "no_sharing/bursts", "no common prefix, bursts of 3x", no_sharing, Arrivals(40, 50, burst=3.0)
-    )
-    yield Workload("mix/mid", "one long prompt in ten", mix, Arrivals(55, 50))
-    yield Workload("mix/high", "one long prompt in ten", mix, Arrivals(75, 45))
-    yield Workload("pipeline/slow", "one worker at half speed", fact, Arrivals(15, 50), _SLOW)
-    yield Workload("tenants/slow", "one worker at half speed", tenants, Arrivals(60, 50), _SLOW)
-    yield Workload("pipeline/death", "a worker dies and returns", fact, Arrivals(14, 50), _DEATH)
-    yield Workload("tenants/death", "a worker dies and returns", tenants, Arrivals(60, 50), _DEATH)
+    yield Workload("pipeline/low", "templates only", fact, Arrivals(12, 36))
+    yield Workload("pipeline/mid", "templates only", fact, Arrivals(22, 27))
+    yield Workload("pipeline/high", "templates only", fact, Arrivals(32, 22))
+    yield Workload("pipeline/bursts", "templates only, bursts", fact, Arrivals(18, 27, burst=3.0, period=9.0))
+    yield Workload("document/low", "siblings share a document", document, Arrivals(9, 40))
+    yield Workload("document/high", "siblings share a document", document, Arrivals(14, 32))
+    yield Workload("chat/mid", "conversations", chat, Arrivals(18, 50))
+    yield Workload("chat/high", "conversations", chat, Arrivals(28, 45))
+    yield Workload("tenants/mid", "Zipf system prompts", tenants, Arrivals(95, 34))
+    yield Workload("tenants/high", "Zipf system prompts", tenants, Arrivals(140, 28))
+    yield Workload("tenants/bursts", "same, bursts", tenants, Arrivals(75, 36, burst=3.0, period=9.0))
+    yield Workload("no_sharing/mid", "no common prefix", no_sharing, Arrivals(65, 40))
+    yield Workload("no_sharing/high", "no common prefix", no_sharing, Arrivals(95, 34))
+    yield Workload("no_sharing/bursts", "same, bursts", no_sharing, Arrivals(50, 45, burst=3.0, period=9.0))
+    yield Workload("mix/mid", "one long prompt in ten", mix, Arrivals(65, 40))
+    yield Workload("mix/high", "one long prompt in ten", mix, Arrivals(95, 34))
+    yield Workload("pipeline/slow", "one worker at half speed", fact, Arrivals(20, 28), _SLOW)
+    yield Workload("tenants/slow", "one worker at half speed", tenants, Arrivals(85, 34), _SLOW)
+    yield Workload("pipeline/death", "a worker dies and returns", fact, Arrivals(18, 30), _DEATH)
+    yield Workload("tenants/death", "a worker dies and returns", tenants, Arrivals(85, 34), _DEATH)
 
 
 WORKLOADS: Final[Mapping[str, Workload]] = MappingProxyType({w.name: w for w in _all()})

@@ -57,12 +57,12 @@ def _read(pipeline: Pipeline, text: str) -> Any:
 
 
 async def _ask(
-    pipeline: Pipeline, kafka: KafkaSettings, value: Any, request_id: str | None, timeout: float, *, watch: bool
+    pipeline: Pipeline, kafka: KafkaSettings, value: Any, request_id: str | None, seconds: float, *, watch: bool
 ) -> Any:
     async with Client(pipeline, kafka, watch=watch) as client:
-        handle = await client.submit(value, id=request_id, timeout_seconds=timeout)
+        handle = await client.submit(value, id=request_id, timeout_seconds=seconds)
         try:
-            async with asyncio.timeout(timeout + 10):
+            async with asyncio.timeout(seconds + 10):
                 async for event in handle.events():
                     match event:
                         case Text(stage=stage, text=text, at=at):

@@ -80,12 +80,26 @@ class Closer:
         self._open: Final[OrderedDict[int, _Open]] = OrderedDict()
         self._by_id: Final[dict[str, int]] = {}
         self._deadlines: Final[list[tuple[int, int]]] = []
+        self._unwritten: Final[set[int]] = set()
+        self._early: Final[dict[int, tuple[Envelope, bytes | None]]] = {}
+        """Answers of requests that are not read yet: other partitions may be ahead of `accepted`."""
         self.position = closed.low
 
     @property
     def low(self) -> int:
         """The lowest open accepted offset, or the position."""
         return next(iter(self._open), self.position)
+
+    @property
+    def committable(self) -> int:
+        """The accepted offset that may be committed: below it everything is closed, by a transaction or by the one
+        that is being composed. The slot alone does not know of cancels and of requests that ingress refused. It is
+        also the `low` of the entries that the transaction writes to `control`."""
+        return min((self.low, *self._unwritten))
+
+    def covered(self, close: Close) -> None:
+        """The transaction that is being composed writes this: its offsets may pass it."""
+        self._unwritten.discard(close.offset)
 
     @property
     def open_count(self) -> int:
@@ -112,13 +126,16 @@ class Closer:
                 yield from self.fail(envelope.serial.offset, "failed", decode_failure(value))
             case _:
                 pass
+        early = self._early.pop(offset, None)
+        if early is not None:
+            yield from self.answer(offset, *early)
         if envelope.kind not in (Kind.ITEM, Kind.ERROR):
             # It takes a place in the admission window, and nothing else would ever say that the place is free.
-            yield Close(offset, "taken", envelope.id)
+            yield self._close(offset, "taken", envelope.id)
 
     def _request(self, offset: int, envelope: Envelope, value: bytes | None) -> Iterator[Close]:
         if envelope.id in self._by_id or envelope.id in self.answered:
-            yield Close(offset, "duplicate", envelope.id)
+            yield self._close(offset, "duplicate", envelope.id)
             return
         self._open[offset] = _Open(envelope)
         self._by_id[envelope.id] = offset
@@ -128,6 +145,9 @@ class Closer:
 
     def answer(self, offset: int, envelope: Envelope, value: bytes | None) -> Iterator[Close]:
         """The terminal stage gave the request's value, or an error or tombstone in its place."""
+        if offset >= self.position and offset not in self._closed:
+            self._early[offset] = (envelope, value)
+            return
         match envelope.kind:
             case Kind.ERROR:
                 yield from self.fail(offset, "error", decode_failure(value), envelope)
@@ -136,7 +156,7 @@ class Closer:
                 yield from self.fail(offset, "error", dropped, envelope)
             case _:
                 if self._take(offset) is not None:
-                    yield Close(offset, "answered", envelope.id, envelope, value)
+                    yield self._close(offset, "answered", envelope.id, envelope, value)
 
     def due(self, now_ms: int) -> Iterator[Close]:
         """End requests whose deadline has passed, by the closer's clock alone."""
@@ -152,7 +172,13 @@ class Closer:
         found = self._take(offset)
         if found is not None:
             answer = (envelope or found.envelope)._replace(kind=Kind.ERROR)
-            yield Close(offset, reason, answer.id, answer, failure.encode(answer.id))
+            yield self._close(offset, reason, answer.id, answer, failure.encode(answer.id))
+
+    def _close(
+        self, offset: int, reason: str, request_id: str, envelope: Envelope | None = None, value: bytes | None = None
+    ) -> Close:
+        self._unwritten.add(offset)
+        return Close(offset, reason, request_id, envelope, value)
 
     def _take(self, offset: int) -> _Open | None:
         found = self._open.pop(offset, None)

@@ -12,6 +12,7 @@ from typing import Final
 from streams.core.branches import Branches, Next
 from streams.core.lineage import Layout, Lineage, Path, RunId
 from streams.core.plan import InputMode, OnError, Plan, StagePlan
+from streams.core.reconvergence import Digest, Meetings
 from streams.core.record import Kind
 from streams.core.text import Change, Piece, Text, decode_piece
 from streams.core.view import Held, Verdict, View
@@ -38,7 +39,9 @@ class Shape:
         self.broadcast_depths: Final = tuple(
             sorted({i.depth for i in stage.inputs if i.mode is InputMode.ITEM and i.depth < self.depth})
         )
-        self.may_meet_again: Final = any(s.digests for s in plan.stages)
+        self.meetings: Final = Meetings(plan, stage, layout)
+        # Then a node ends only when all that it is given has ended: digests and lineages are whole or useless.
+        self.ends_late: Final = any(s.digests for s in plan.stages)
         self.named: Final = tuple((layout.index[a], plan[a].depth) for a in stage.lineage if a != stage.name)
 
 
@@ -84,9 +87,13 @@ class _TextInput:
 
 
 class Group:
-    def __init__(self, shape: Shape, path: Path) -> None:
+    def __init__(self, shape: Shape, path: Path, region: Region | None = None) -> None:
+        """`region`: what it is compared with, where the stage's inputs must be compared at all."""
         self.shape: Final = shape
         self.path: Final = path
+        self.region: Final = region
+        if region is not None:
+            region.groups.append(self)
         self.records: Final[list[Held]] = []
         self._view = View()
         self._clear()
@@ -97,6 +104,7 @@ class Group:
         self._branches: dict[int, Branches] = {}
         self._texts: dict[int, _TextInput] = {}
         self._replaced: Instead | None = None
+        self._replaced_inputs: set[int] = set()
         self._error: Held | None = None
         self._seen: set[tuple[object, ...]] = set()
         self._current: list[Held] = []
@@ -112,6 +120,8 @@ class Group:
 
     def add(self, held: Held) -> Delta:
         """Take a record of this group. Raises RecordError when a text's writer erred; the record is then ignored."""
+        if self.region is not None:
+            self.region.changed()
         verdict = self._view.admit(held)
         if verdict is Verdict.CURRENT:
             delta = self._index(held)
@@ -144,7 +154,7 @@ class Group:
                 if is_writers:
                     delta = self._index_text(k, held)
                 else:
-                    self._replace(held)
+                    self._replace(k, held)
             elif k in self._branches:
                 self._index_branch(k, held)
             elif envelope.kind in (Kind.ITEM, Kind.TOMBSTONE, Kind.ERROR):
@@ -161,7 +171,7 @@ class Group:
     def _index_branch(self, k: int, held: Held) -> None:
         envelope = held.envelope
         if len(envelope.path) == self.shape.depth and envelope.kind is not Kind.END:
-            self._replace(held)  # a tombstone or an error instead of the whole fork
+            self._replace(k, held)  # a tombstone or an error instead of the whole fork
             return
         self._branches[k].add(held)
         if envelope.kind is Kind.ERROR and self.shape.stage.on_error is OnError.FAIL and self._error is None:
@@ -171,9 +181,10 @@ class Group:
         self._plain[k] = held
         kind = held.envelope.kind
         if kind is Kind.TOMBSTONE or (kind is Kind.ERROR and self.shape.stage.on_error is not OnError.PASS):
-            self._replace(held)
+            self._replace(k, held)
 
-    def _replace(self, held: Held) -> None:
+    def _replace(self, k: int, held: Held) -> None:
+        self._replaced_inputs.add(k)
         # An error says more than a tombstone: it wins, whichever came first.
         if self._replaced is None or (self._replaced.kind is Kind.TOMBSTONE and held.envelope.kind is Kind.ERROR):
             self._replaced = Instead(held.envelope.kind, held.value)
@@ -183,6 +194,8 @@ class Group:
     @property
     def instead(self) -> Instead | None:
         """What the node ends in without being run, if anything."""
+        if not self.may_fail:
+            return None
         if self._replaced is not None:
             return self._replaced
         if self._error is not None:
@@ -205,20 +218,33 @@ class Group:
         return all((i, path[:depth]) in runs for i, depth in self.shape.named) or self.is_complete
 
     @property
-    def is_complete(self) -> bool:
-        """All plain inputs and everything that the streams' ends count, of runs that agree on what they share."""
+    def has_all(self) -> bool:
+        """All plain inputs, and everything that the streams' ends count, have come."""
         return (
             len(self._plain) == len(self.shape.plain)
-            and all(b.is_complete for b in self._branches.values())
-            and all(t.text.is_over for t in self._texts.values())
-            and self._digests_agree()
+            and all(b.is_complete or k in self._replaced_inputs for k, b in self._branches.items())
+            and all(t.text.is_over or k in self._replaced_inputs for k, t in self._texts.items())
         )
+
+    @property
+    def is_complete(self) -> bool:
+        """It has all, of runs that agree on what they share."""
+        return self.has_all and (self.region is None or self.region.agrees())
+
+    @property
+    def may_fail(self) -> bool:
+        """Whether a tombstone or an error may leave in place of the output by now."""
+        return not self.shape.ends_late or self.has_all
 
     def lineage(self, run: RunId) -> Lineage:
         """What outputs of `run` carry: the current runs of all ancestors at the node's depth or above, and its own."""
         runs = self._view.runs
         path = self.path
         return (*[runs.get((i, path[:depth])) for i, depth in self.shape.named], run)
+
+    @property
+    def current(self) -> list[Held]:
+        return self._current
 
     def plain(self, k: int) -> Held:
         return self._plain[k]
@@ -239,51 +265,24 @@ class Group:
             hashed.update(b"%d:%d;" % (source, offset))
         return hashed.digest()
 
-    # -- reconvergence ---------------------------------------------------------------------------------------------
-
-    def digests(self) -> tuple[tuple[str, int], ...]:
-        """For each stage that a later one meets again: the sum over its nodes below this one (PROTOCOL §2)."""
-        return tuple((name, self._digest(name)) for name in self.shape.stage.digests)
-
-    def _digest(self, name: str) -> int:
-        carried = self._carried().get(name)
-        return next(iter(carried.values())) if carried else self._digest_of_view(name)
-
-    def _carried(self) -> dict[str, dict[int, int]]:
-        """Stage met again -> source -> sum of what its records carry; sums of sums are sums over all nodes."""
-        sums: dict[str, dict[int, int]] = {}
-        for held in self._current:
-            for name, value in held.envelope.digests:
-                of_source = sums.setdefault(name, {})
-                of_source[held.source] = (of_source.get(held.source, 0) + value) % 2**64
-        return sums
-
-    def _digest_of_view(self, name: str) -> int:
-        index, depth = self.shape.layout.index[name], self.shape.depth
-        return (
-            sum(
-                _node_hash(node[1], run)
-                for node, run in self._view.runs.items()
-                if node[0] == index and node[1][:depth] == self.path
-            )
-            % 2**64
-        )
-
-    def _digests_agree(self) -> bool:
-        if not self.shape.may_meet_again:
-            return True
-        for name, of_source in self._carried().items():
-            values = set(of_source.values())
-            if any(name in self.shape.plan[s].lineage for s in self._named_sources()):
-                values.add(self._digest_of_view(name))
-            if len(values) > 1:
-                return False
-        return True
-
-    def _named_sources(self) -> Iterator[str]:
-        known = self.shape.layout.index
-        return (s for s in self.shape.sources if s in known)
+    def digests(self) -> tuple[Digest, ...]:
+        """What outputs carry for stages that are met again; whole once every input has ended."""
+        return self.shape.meetings.digests(self._current)
 
 
-def _node_hash(path: Path, run: RunId) -> int:
-    return int.from_bytes(hashlib.blake2b(repr((path, run[0], run[1])).encode(), digest_size=8).digest(), "big")
+class Region:
+    """Groups whose inputs are compared as one, where a summary comes back to what it was made from."""
+
+    def __init__(self, meetings: Meetings) -> None:
+        self._meetings: Final = meetings
+        self._agrees: bool | None = None
+        self.groups: Final[list[Group]] = []
+
+    def changed(self) -> None:
+        self._agrees = None
+
+    def agrees(self) -> bool:
+        """O(records of all groups) after a change, else O(1)."""
+        if self._agrees is None:
+            self._agrees = self._meetings.agree(group.current for group in self.groups)
+        return self._agrees

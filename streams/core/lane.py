@@ -52,7 +52,7 @@ class Prompt:
     text: Text = field(default_factory=Text)
     """What the log holds of its text, as far as it was read in this look."""
     is_torn: bool = False
-    """The look did not see the text's beginning, or its writer erred: it cannot be continued."""
+    """It holds something that no writer makes: it cannot be continued."""
     writing: Writing | None = None
 
     def is_text_of(self, envelope: Envelope) -> bool:

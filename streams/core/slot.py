@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from streams.core.failure import Failure
-from streams.core.group import Delta, Group, Instead, Shape
+from streams.core.group import Delta, Group, Instead, Region, Shape
 from streams.core.lineage import Path, RunId, Serial
 from streams.core.offsets import Marks, OpenOffsets, SlotMetadata
 from streams.core.plan import REQUEST, StageKind
@@ -35,6 +35,7 @@ class Request:
     nodes: dict[Path, Node] = field(default_factory=dict)
     broadcast: dict[Path, list[Held]] = field(default_factory=dict)
     under: dict[Path, list[Node]] = field(default_factory=dict)
+    regions: dict[Path, Region] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -222,12 +223,18 @@ class Slot:
         node_path = path[: shape.depth]
         found = request.nodes.get(node_path)
         if found is None:
-            found = request.nodes[node_path] = Node(request, Group(shape, node_path))
+            found = request.nodes[node_path] = Node(request, Group(shape, node_path, self._region(request, node_path)))
             for prefix in shape.broadcast_depths:
                 request.under.setdefault(path[:prefix], []).append(found)
                 for earlier in request.broadcast.get(path[:prefix], ()):
                     found.group.add(earlier)
         yield from self._add(found, held)
+
+    def _region(self, request: Request, path: Path) -> Region | None:
+        meetings = self.shape.meetings
+        if not meetings.compares:
+            return None
+        return request.regions.setdefault(path[: meetings.region_depth], Region(meetings))
 
     def _add(self, node: Node, held: Held) -> Iterator[Effect]:
         delta = node.group.add(held)
@@ -237,6 +244,16 @@ class Slot:
             yield from self._void(node)
         if not self.is_replaying:
             yield from self._advance(node)
+            yield from self._settle_region(node)
+
+    def _settle_region(self, node: Node) -> Iterator[Effect]:
+        """What has come for one node may be what others waited for."""
+        region = node.group.region
+        if region is not None and len(region.groups) > 1 and region.agrees():
+            for group in region.groups:
+                run = node.request.nodes[group.path].run
+                if run is not None and run.node is not node:
+                    yield from self._settle(run)
 
     def caught_up(self) -> Iterator[Effect]:
         """The end offsets noted at takeover are reached: what no mark says is finished may run now."""
@@ -300,14 +317,14 @@ class Slot:
 
     def child(self, run: Run, value: bytes) -> Iterator[Effect]:
         """A fork's function gave its next child; it leaves at once, before the fork's own input is complete."""
-        if run.is_void:
+        if run.is_void or run.result is not None:
             return
         if run.children == self._fan_out_max:
             message = f"more than {self._fan_out_max} children of one fork"
-            yield from self._fail(run.node, Failure("limits.fan_out", message, self._name))
+            yield from self.returned(run, Failed(Failure("limits.fan_out", message, self._name)))
             return
         run.children += 1
-        if run.node.request.hold:
+        if run.node.request.hold or self.shape.stage.digests:
             run.held_back.append(value)
         else:
             yield self._emit_child(run, run.children - 1, value)
@@ -323,16 +340,21 @@ class Slot:
                 failures = node.failures
                 yield from self._void(node)
                 node.failures = failures
-                yield from self._start(node)
-            else:
-                yield from self._fail(node, result.failure)
-            return
+                yield from self._advance(node)  # not always a call: what was refused may have been an error passed on
+                return
+            run.is_settled = False  # it may have returned before: what it emitted was refused
         run.result = result
         yield from self._settle(run)
 
     def _settle(self, run: Run) -> Iterator[Effect]:
-        result = run.result
-        if result is None or run.is_settled or not run.node.group.is_complete:
+        result, group = run.result, run.node.group
+        if result is None or run.is_settled:
+            return
+        if isinstance(result, Failed):
+            if group.may_fail:
+                yield from self._fail(run.node, result.failure)
+            return
+        if not group.is_complete:
             return
         match result:
             case Value(value) if self.shape.stage.kind is StageKind.MODEL:
@@ -349,8 +371,6 @@ class Slot:
                 yield self._emit(run, Kind.END, run.node.path, None, total=run.children)
             case Dropped():
                 yield from self._emit_instead(run, Kind.TOMBSTONE, None)
-            case Failed():  # returned() has dealt with it
-                raise AssertionError
 
     def _emit_instead(self, run: Run, kind: Kind, value: bytes | None) -> Iterator[Effect]:
         run.is_settled = True
@@ -377,7 +397,7 @@ class Slot:
             traceparent=request.traceparent,
             hold=request.hold,
             total=total,
-            digests=group.digests() if self.shape.stage.digests else (),
+            digests=group.digests(),
         )
 
     @property
@@ -401,6 +421,9 @@ class Slot:
         if request is not None:
             for node in request.nodes.values():
                 yield from self._void(node)
+            # Requests and nodes name each other: taken apart, they are freed at once and not by the garbage collector.
+            request.nodes.clear()
+            request.under.clear()
 
     def committable(self) -> tuple[dict[int, int], SlotMetadata]:
         """Source index -> offset, and the metadata for the home partition (source 0)."""

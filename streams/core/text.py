@@ -28,6 +28,7 @@ class Change(enum.Enum):
     NONE = enum.auto()
     GREW = enum.auto()
     RESTARTED = enum.auto()  # what was read before is void
+    GAP = enum.auto()  # its writer lost a record, knows it, and goes on as another: ignored
 
 
 @dataclass(slots=True)
@@ -44,7 +45,7 @@ class Text:
     """An error stands in place of its end."""
 
     def on(self, envelope: Envelope, piece: Piece | None) -> Change:
-        """Take the next record of this prompt run. Raises RecordError when its writer left a gap."""
+        """Take the next record of this prompt run. Raises RecordError when it is none that a writer makes."""
         w = envelope.w
         if w is None or envelope.base is None:
             raise RecordError("a text record has no writer", code="record.text")
@@ -63,21 +64,18 @@ class Text:
         if envelope.kind is Kind.ERROR:
             self.failed = True
             return change
+        ignored = change if change is Change.RESTARTED else Change.GAP
         if envelope.kind is Kind.END:
             if envelope.total != self.length:
-                raise RecordError(
-                    f"a text ends at {envelope.total} tokens, {self.length} were written", code="record.gap"
-                )
+                return ignored
             self.end = envelope.total
             return change
         if piece is None:
             raise RecordError("a chunk has no tokens", code="record.text")
-        if piece.position > self.length:
-            raise RecordError(f"a text jumps from token {self.length} to {piece.position}", code="record.gap")
         if piece.position + piece.tokens <= self.length:
             return change if change is Change.RESTARTED else Change.NONE
-        if piece.position < self.length:
-            raise RecordError("a chunk straddles what was written before it", code="record.gap")
+        if piece.position != self.length:
+            return ignored
         self.pieces.append(piece)
         self.length += piece.tokens
         return change

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from streams.core.plan import REQUEST, InputMode, InputPlan, Plan, StageKind, StagePlan
 from streams.flow.ancestry import Ancestry, Input, is_above, node_ancestry
@@ -16,8 +16,6 @@ from streams.flow.reconvergence import Traced, digests
 from streams.flow.signature import Parameter
 from streams.flow.types import fits, type_name
 from streams.flow.values import Chunk
-
-_NO_MORE_DEPTH: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ class Trace:
                 )
         calls = tuple(self.calls.values())
         compared = digests([_traced(call) for call in calls])
-        readers = [_reader(call, compared.scope_depth.get(call.stage.name, _NO_MORE_DEPTH)) for call in calls]
+        readers = [_reader(call) for call in calls]
         closer = Reader((REQUEST, origin.source), 0)
         keys = key_depths([*readers, closer])
         return Plan(
@@ -111,6 +109,7 @@ class Trace:
                     output_type=call.stage.signature.output_type,
                     key_depth=keys[call.stage.name],
                     digests=tuple(name for name in self.calls if name in compared.carried[call.stage.name]),
+                    compares=compared.compared.get(call.stage.name, ()),
                     retries=call.stage.retries,
                     on_error=call.stage.on_error,
                     timeout_seconds=call.stage.timeout_seconds,
@@ -247,6 +246,6 @@ def _traced(call: _Call) -> Traced:
     return Traced(call.stage.name, sources, call.ancestry, call.lineage)
 
 
-def _reader(call: _Call, compares_at: int) -> Reader:
+def _reader(call: _Call) -> Reader:
     plain = (i.depth for i in call.inputs if i.mode is InputMode.ITEM)
-    return Reader(tuple(sorted({i.source for i in call.inputs})), min(len(call.ancestry), compares_at, *plain))
+    return Reader(tuple(sorted({i.source for i in call.inputs})), min((len(call.ancestry), *plain)))

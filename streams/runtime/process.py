@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, Protocol, Self
 
-from streams.core.plan import Plan
+from streams.core.plan import Plan, StageKind
 from streams.errors import ConfigError
 from streams.runtime.admitting import ROLE as INGRESS
 from streams.runtime.admitting import IngressRole
@@ -15,7 +15,7 @@ from streams.runtime.closing import CloserRole
 from streams.runtime.ownership import SlotOwner
 from streams.runtime.services import Services
 from streams.runtime.stage import StageRole
-from streams.runtime.topics import ensure_topics, group_of, set_session_timeouts, topics_of
+from streams.runtime.topics import ensure_topics, group_of, set_session_timeouts, state_topic, topics_of
 from streams.settings import KafkaSettings, PipelineSettings
 
 STANDBY_SECONDS: Final = 10.0
@@ -57,7 +57,8 @@ class PipelineProcess:
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._set_up)
-        services = self._services = Services(self._plan, self._kafka, self._settings)
+        routes = any(s.kind is StageKind.MODEL and s.name in self._names for s in self._plan.stages)
+        services = self._services = Services(self._plan, self._kafka, self._settings, routes=routes)
         try:
             services.follower.start()
             for name in self._names:
@@ -71,7 +72,8 @@ class PipelineProcess:
         return self
 
     def _set_up(self) -> None:
-        ensure_topics(self._kafka, topics_of(self._plan, self._settings).values())
+        topics = [*topics_of(self._plan, self._settings).values(), state_topic(self._settings)]
+        ensure_topics(self._kafka, topics)
         groups = [group_of(self._plan.pipeline, name) for name in self._names]
         set_session_timeouts(self._kafka, groups, self._settings)
 

@@ -30,12 +30,15 @@ class PromptRecord:
     partition: int
     key: str
     """Where the text goes."""
+    weight: float = 1.0
+    """The chance that a delay of this prompt delays its request, as far as the router knows."""
 
     def encode(self) -> bytes:
         body = {
             "prompt": self.prompt,
             "sampling": dict(self.sampling),
             "out": {"topic": self.topic, "partition": self.partition, "key": self.key},
+            "weight": self.weight,
         }
         return json.dumps(body, ensure_ascii=False).encode()
 
@@ -51,6 +54,7 @@ def decode_prompt(value: bytes | None) -> PromptRecord:
             str(out["topic"]),
             int(out["partition"]),
             str(out["key"]),
+            float(body.get("weight", 1.0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise RecordError("the value is not a prompt with its destination", code="record.prompt") from None
@@ -59,8 +63,15 @@ def decode_prompt(value: bytes | None) -> PromptRecord:
 class Router(Protocol):
     """One for each process and pipeline; every method runs on the loop and must not wait."""
 
-    def lane(self, model: str, envelope: Envelope, prompt: PromptRecord) -> int: ...
-    def closed(self, serial: Serial) -> None: ...
+    def weight(self, envelope: Envelope) -> float:
+        """The chance that a delay of this prompt delays its request; asked before `lane`."""
+
+    def lane(self, model: str, envelope: Envelope, prompt: PromptRecord) -> int:
+        """Where it goes; it is produced there at once."""
+
+    def closed(self, serial: Serial) -> None:
+        """Nobody waits for this request's prompts any more."""
+
     async def close(self) -> None: ...
 
 
@@ -75,6 +86,10 @@ class RoundRobinRouter:
         del envelope, prompt
         return next(self._turns.setdefault(model, itertools.cycle(range(self._lanes))))
 
+    def weight(self, envelope: Envelope) -> float:
+        del envelope
+        return 1.0
+
     def closed(self, serial: Serial) -> None:
         """Nothing is remembered of a request."""
 
@@ -83,16 +98,23 @@ class RoundRobinRouter:
 
 
 RouterFactory = Callable[[KafkaSettings, PipelineSettings, str], Router]
-"""(kafka, settings, policy name) -> a router, started on the running loop."""
+"""(kafka, settings, policy name) -> a router, started on the running loop. Raises ConfigError for an unknown policy."""
+
+ROUND_ROBIN: Final = "round_robin"
 
 
 def create_router(kafka: KafkaSettings, settings: PipelineSettings) -> Router:
-    """The router that `settings.routing` names. Raises ConfigError when nobody provides that policy."""
-    if settings.routing == "round-robin":
+    """The router that `settings.routing` names: `round_robin` is here, all other policies are a plugin's.
+
+    Raises ConfigError when nobody provides that policy.
+    """
+    providers = tuple(entry_points(group=GROUP))
+    if settings.routing == ROUND_ROBIN:
         return RoundRobinRouter(settings.lanes)
-    found = {e.name: e for e in entry_points(group=GROUP)}
-    if settings.routing not in found:
-        names = ", ".join(sorted({"round-robin", *found}))
-        raise ConfigError(f"there is no routing policy {settings.routing!r}; there are {names}.", code="config.routing")
-    factory: RouterFactory = found[settings.routing].load()
+    if not providers:
+        raise ConfigError(
+            f"nobody provides the routing policy {settings.routing!r}; without a plugin there is {ROUND_ROBIN}.",
+            code="config.routing",
+        )
+    factory: RouterFactory = providers[0].load()
     return factory(kafka, settings, settings.routing)

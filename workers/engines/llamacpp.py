@@ -22,7 +22,7 @@ import xllamacpp
 
 from streams.errors import ConfigError
 from workers.engines.admission import Admission
-from workers.engines.default_model import default_gguf
+from workers.engines.default_model import MODEL_NOTICE, default_gguf
 from workers.engines.llamacpp_wire import Reader, completion_body, raise_error
 from workers.engines.protocol import EngineLoad, Generation, TokenChunk
 from workers.errors import EngineDeadError, PromptError
@@ -41,6 +41,7 @@ class LlamaCppEngine:
     def __init__(self, settings: LlamaCppSettings) -> None:
         self._settings = settings
         self.model = settings.model
+        self.notice = MODEL_NOTICE if settings.path is None else ""
         self.max_context = settings.context
         self.max_parallel = settings.parallel
         self._admission = Admission(settings.parallel)
@@ -91,6 +92,7 @@ class LlamaCppEngine:
         wanted.cpuparams.n_threads = wanted.cpuparams_batch.n_threads = self._settings.threads
         # Without the whole window a slot could go back only as far as its last few hundred tokens.
         wanted.swa_full = True
+        wanted.n_ctx_checkpoints = 0
         wanted.cache_ram_mib = 0
         wanted.cache_idle_slots = False
         wanted.fit_params = False

@@ -24,6 +24,10 @@ from workers.settings import OpenAISettings
 # Between attempts, before the first token; with the default of 3 tries at most 0.75 s are waited in all.
 _RETRY_SECONDS: Final = 0.25
 
+# `load` is called many times a second and asks the server itself only so often: an idle worker learns within this time
+# that its server is gone, instead of by the next prompt.
+_ASK_SECONDS: Final = 1.0
+
 _CONTEXT_UNKNOWN: Final = 4096
 
 # Overloaded, restarting, or a proxy before it: the same request may be served a moment later.
@@ -42,6 +46,7 @@ class OpenAIEngine:
         self.can_resume = False
         self._running = 0
         self._has_tokenizer = False
+        self._heard = float("-inf")
         self._http: httpx.AsyncClient | None = None
 
     async def start(self) -> None:
@@ -193,7 +198,14 @@ class OpenAIEngine:
             raise self._dead()
 
     async def load(self) -> EngineLoad:
-        """What this process gave to the server: others may use it too."""
+        """What this process gave to the server: others may use it too. Raises `EngineDeadError` when it is gone."""
+        now = asyncio.get_running_loop().time()
+        if now - self._heard >= _ASK_SECONDS:
+            try:
+                await self._client().get("models")
+            except httpx.TransportError as gone:
+                raise self._dead() from gone
+            self._heard = now
         return EngineLoad(running=self._running, waiting=0)
 
     async def close(self) -> None:

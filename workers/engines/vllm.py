@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.errors import ConfigError
-from workers.engines.default_model import default_hf_folder
+from workers.engines.default_model import MODEL_NOTICE, default_hf_folder
 from workers.engines.protocol import EngineLoad, Generation, TokenChunk
 from workers.engines.vllm_wire import LatestStats, chunk_of, engine_arguments, sampling_arguments
 from workers.errors import EngineDeadError, PromptError
@@ -34,6 +34,7 @@ class VllmEngine:
     def __init__(self, settings: VllmSettings) -> None:
         self._settings = settings
         self.model = settings.model
+        self.notice = MODEL_NOTICE if settings.path is None else ""
         self.max_context = settings.context or 0
         self.max_parallel = settings.parallel
         self._llm: Any = None

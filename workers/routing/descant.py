@@ -13,14 +13,17 @@ from workers.routing.prompt import PromptInfo, kappa
 from workers.routing.sends import Sends
 
 # Weight of the expected decode time against the wait for the first token. Below 1, because inter-token
-# times change while a text is written and regress to the mean; without the term requests took 1.17 times as
-# long.
+# times change while a text is written and regress to the mean. 1 and 2 were worse wherever prompts share
+# nothing.
 DECODE_WEIGHT: Final = 0.3
-# Weight of the externality: seconds of prefill × prompts held up by it. Without it 1.2 to 1.4 times as
-# long. Where the request is this one prompt, its own wait is the whole of what anybody sees, and less
-# weight on others is better.
-EXTERNALITY: Final = 0.3
-EXTERNALITY_WHOLE: Final = 0.1
+# Weight of the externality: seconds of prefill × prompts that are held up by it. Counting prompts rather
+# than their Σκ takes 25 % off the p90 of pipelines at high load: where many checks of open forks decode, Σκ
+# is small, so that Σκ sends still more there (docs/decisions/routing-externality.md).
+EXTERNALITY: Final = 0.1
+# A prompt that has this many tokens to compute counts its own delay twice against others', one of twice as
+# many five times: it is the tail already. Without it short prompts gain and long ones lose 10 % of p99 on a
+# mix of both (docs/decisions/routing-long-prompts.md).
+LONG_TOKENS: Final = 3_000.0
 # Costs this close (seconds) are equal: the estimates are no better. Ties go by rendezvous, which sends
 # equal text to one worker.
 TIE_SECONDS: Final = 0.005
@@ -38,19 +41,21 @@ class Weights:
 
     decode: float = DECODE_WEIGHT
     externality: float = EXTERNALITY
-    externality_whole: float = EXTERNALITY_WHOLE
+    long_tokens: float = LONG_TOKENS
     tie: float = TIE_SECONDS
 
 
 class DescantPolicy:
-    """cost(w) = κ · ((wait + u) / rate + WD · out · itl) + EXT · (u / rate) · crit; the least wins.
+    """cost(w) = own · ((wait + u) / rate + WD · out · itl) + EXT · (u / rate) · prompts; the least wins.
 
-    wait   tokens before it: announced, less what was computed since, plus what all routers sent since
-    u      its own tokens not cached there
-    itl    seconds between two tokens there
-    crit   Σκ of the prompts that decode or wait there
+    own      κ · (1 + (least u / LONG)²): what a delay of this prompt matters
+    wait     tokens before it: announced, less what was computed since, plus what all routers sent since
+    u        its own tokens not cached there
+    itl      seconds between two tokens there
+    prompts  those that decode or wait there, and those sent since
 
-    Cost: 25 µs at 8 workers, 60 µs at 1,024 with prompts of 4,096 tokens (benchmarks.routing.decision).
+    Cost: docs/routing.md. Source: the shape is that of the cost in ALTO's setting (arXiv 2403.04311) with
+    announced blocks; constants were tuned on other seeds than those reported.
     """
 
     name = "descant"
@@ -63,12 +68,16 @@ class DescantPolicy:
         weights, matter = self.weights, kappa(prompt.fork)
         depth = fleet.cached_blocks(prompt.blocks, sends.blocks)
         uncached = np.maximum(prompt.tokens - depth * prompt.block_tokens, 1.0)
-        wait = np.maximum(fleet.pend - (now - fleet.ts) * fleet.rate, 0.0) + sends.fresh_tokens * sends.instances
-        first = (wait + uncached) / fleet.rate
+        prefill = uncached / fleet.rate
+        wait = np.maximum(fleet.free_at - now, 0.0)
+        held_up = fleet.prompts
+        if sends.any_fresh:
+            wait += sends.fresh_tokens * sends.instances / fleet.rate
+            held_up = held_up + sends.fresh * sends.instances
         decode = (weights.decode * min(self.expected_output(prompt, fleet), prompt.max_output)) * fleet.itl
-        others = weights.externality_whole if prompt.whole_request else weights.externality
-        external = (uncached / fleet.rate) * fleet.crit * others
-        cost = matter * (first + decode) + external + fleet.gone
+        external = prefill * held_up * weights.externality
+        own = matter * (1.0 + (float(uncached.min()) / weights.long_tokens) ** 2)
+        cost = own * (wait + prefill + decode) + external + fleet.gone
         best = int(cost.argmin())
         near = np.flatnonzero(cost <= cost[best] + weights.tie)
         if len(near) > 1:
@@ -79,9 +88,10 @@ class DescantPolicy:
             {
                 "cost": float(cost[best]),
                 "kappa": matter,
+                "own_weight": own,
                 "uncached": float(uncached[best]),
-                "wait": float(wait[best]),
-                "prefill_seconds": float(first[best]),
+                "wait_seconds": float(wait[best]),
+                "prefill_seconds": float(prefill[best]),
                 "decode_seconds": float(decode[best]),
                 "externality_seconds": float(external[best]),
                 "ties": float(len(near)),

@@ -58,12 +58,10 @@ class Router:
 
     def first_token(self, prompt_id: str, now: float) -> None:
         """Text of this prompt began to come."""
-        self._catch_up(now)
         self.sends.first_token(prompt_id)
 
     def finished(self, prompt_id: str, now: float, *, output_tokens: int | None = None) -> None:
         """The prompt has its text, or nobody waits for it any more (then without `output_tokens`)."""
-        self._catch_up(now)
         send = self.sends.finished(prompt_id)
         if send is not None and output_tokens is not None:
             self._learn(send, output_tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
@@ -32,7 +33,7 @@ class LaneSlot:
 
     def __init__(self, worker: Worker, partition: int, metadata: SlotMetadata, position: int) -> None:
         self._worker: Final = worker
-        self._partition: Final = partition
+        self.partition: Final = partition
         self._lane: Final = Lane(
             epoch=metadata.epoch,
             position=position,
@@ -156,16 +157,22 @@ class LaneSlot:
     # -- generating ------------------------------------------------------------------------------------------------
 
     async def _generate(self, writing: Writing) -> None:
-        try:
-            async with self._worker.places:
-                await self._tokens(writing)
-        finally:
-            self._tasks.pop(writing, None)
-
-    async def _tokens(self, writing: Writing) -> None:
-        prompt = writing.prompt
+        load, prompt = self._worker.load, writing.prompt
         try:
             record = self._destination(prompt)
+            load.taken(writing, record.prompt, prompt.node.stage, record.weight, time.time())
+            async with self._worker.places:
+                load.begun(writing, time.time())
+                await self._tokens(writing, record)
+        except RecordError as error:
+            self._apply(self._lane.ended(writing, Failure(error.code, str(error), prompt.node.stage)))
+        finally:
+            load.finished(writing)
+            self._tasks.pop(writing, None)
+
+    async def _tokens(self, writing: Writing, record: PromptRecord) -> None:
+        prompt = writing.prompt
+        try:
             generation = Generation(
                 id=f"{prompt.offset}-{writing.w}",
                 prompt=record.prompt,
@@ -173,15 +180,16 @@ class LaneSlot:
                 priority=float(self._appended.get(prompt.offset, 0)) / 1000,
                 resume=writing.resume,
             )
-        except (RecordError, TypeError, ValueError) as error:
-            code = error.code if isinstance(error, RecordError) else "model.prompt"
-            self._apply(self._lane.ended(writing, Failure(code, "the prompt cannot be read", prompt.node.stage)))
+        except (TypeError, ValueError):
+            failure = Failure("model.prompt", "the prompt's sampling options cannot be read", prompt.node.stage)
+            self._apply(self._lane.ended(writing, failure))
             return
         coalescer = self._coalescers[writing] = Coalescer(hold=prompt.envelope.hold)
         try:
             async with aclosing(self._worker.engine.generate(generation)) as chunks:
                 async for chunk in chunks:
                     if chunk.tokens:
+                        self._worker.load.tokens(writing, chunk.tokens, time.time())
                         coalescer.add(Piece(chunk.position, chunk.text, chunk.token_ids, chunk.tokens, chunk.logprobs))
                         self._send_due(writing)
             self._send(writing, coalescer.rest())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import socket
+import uuid
 from collections.abc import Coroutine
 from typing import Any, Final, Self
 
@@ -17,10 +20,20 @@ from streams.runtime.follow import ControlFollower
 from streams.runtime.offsets import OffsetLookup
 from streams.runtime.ownership import SlotOwner, SlotState
 from streams.runtime.producer import LoopProducer
-from streams.runtime.topics import ensure_topics, group_of, prompt_topic_of, prompts_topic, set_session_timeouts
+from streams.runtime.topics import (
+    ensure_topics,
+    group_of,
+    prompt_topic_of,
+    prompts_topic,
+    set_session_timeouts,
+    state_topic,
+)
 from streams.settings import KafkaSettings, PipelineSettings
 from workers.engines.protocol import Engine
+from workers.routing.blocks import BLOCK_TOKENS
+from workers.service.announce import Announcer
 from workers.service.lanes import LaneSlot
+from workers.service.load import Load
 from workers.service.textlog import TextLog
 
 ROLE: Final = "workers"
@@ -61,7 +74,8 @@ class Worker:
 
     async def _join(self) -> None:
         model = self.engine.model
-        await asyncio.to_thread(ensure_topics, self.kafka, [prompt_topic_of(model, self._settings)])
+        topics = [prompt_topic_of(model, self._settings), state_topic(self._settings)]
+        await asyncio.to_thread(ensure_topics, self.kafka, topics)
         await asyncio.to_thread(set_session_timeouts, self.kafka, [workers_group(model)], self._settings)
         self.lookup = OffsetLookup(self.kafka)
         self.producer = LoopProducer(self.kafka, self.fatal)
@@ -70,6 +84,11 @@ class Worker:
         self._owner = SlotOwner(
             self.kafka, self.lookup, workers_group(model), [prompts_topic(model)], self._open, self.fatal
         )
+        load = await self.engine.load()
+        blocks = load.kv_blocks_total or self.engine.max_parallel * self.engine.max_context // BLOCK_TOKENS
+        self.load = Load(blocks)
+        name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._announcer = Announcer(self.producer, name, model, self.load, self._lanes)
         self._owner.start()
         joined = asyncio.create_task(self._owner.has_joined.wait())
         waits: list[asyncio.Future[Any]] = [joined, self.failed]
@@ -77,6 +96,10 @@ class Worker:
         joined.cancel()
         if self.failed.done():
             self.failed.result()
+        self.spawn(self._announcer.announce_for_ever())
+
+    def _lanes(self) -> tuple[int, ...]:
+        return tuple(sorted(s.partition for s in self._owner.states if isinstance(s, LaneSlot)))
 
     async def _open(self, partition: int, metadata: SlotMetadata, positions: dict[int, int]) -> SlotState:
         return LaneSlot(self, partition, metadata, positions[0])
@@ -136,6 +159,7 @@ class Worker:
 
     async def __aexit__(self, *_: object) -> None:
         """Hand the lanes back: what was being written is continued, or written again, by their next owner."""
+        self._announcer.leave()
         await self._owner.close()
         for task in list(self._tasks):
             task.cancel()

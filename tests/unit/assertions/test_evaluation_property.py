@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
@@ -186,9 +187,7 @@ def test_the_flags_are_those_of_a_naive_reading(story: Story) -> None:
         if any(o.serial == seen.serial and o.values[0]["n"] == value["n"] for o in before):
             expected["repeats", seen.id] += 1
         near = [
-            o.values[0]["n"]
-            for o in ordered
-            if o.values[0]["key"] == value["key"] and abs(o.time - seen.time) <= 6.0
+            o.values[0]["n"] for o in ordered if o.values[0]["key"] == value["key"] and abs(o.time - seen.time) <= 6.0
         ]
         counts = Counter(near)
         if any(n >= counts[value["n"]] for said, n in counts.items() if said != value["n"]):
@@ -210,7 +209,7 @@ def naive_transitions(steps: Sequence[tuple[float, set[int]]], within: float) ->
             for at, (_, there) in enumerate(steps)
             if at and (identifier in there) != (identifier in steps[at - 1][1])
         ]
-        for (first, came), (second, _) in zip(moves, moves[1:], strict=False):
+        for (first, came), (second, _) in pairwise(moves):
             if steps[second][0] - steps[first][0] <= within:
                 found["appear" if came else "flicker", steps[first if came else second][0], identifier] += 1
     return found
@@ -275,7 +274,12 @@ def test_state_is_dropped_when_no_window_can_hold_it() -> None:
     engine = Engine(suite(), Direct())
     for n in range(3_000):
         seen = Observation(
-            pipeline="p", stages=("s",), values=({"key": f"k{n % 7}", "n": n % 3},), serial=f"0:{n}", path="", time=float(n)
+            pipeline="p",
+            stages=("s",),
+            values=({"key": f"k{n % 7}", "n": n % 3},),
+            serial=f"0:{n}",
+            path="",
+            time=float(n),
         )
         engine.take([Seen(seen, stands=True)])
     held = {name: sum(len(line.entries) for line in e._timelines.values()) for name, e in engine.evaluators.items()}

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,31 @@ echo run >> "$0.runs"
     assert [jar.name for jar in first.iterdir()] == ["kafka_2.13-4.4.0.jar"]
     assert any("kafka_2.13-4.4.0.jar (6.6 MB" in line for line in lines)
     assert kafka_jars(quiet) == first
+    assert path.with_name("mvn.runs").read_text() == "run\n"
+
+
+def test_two_that_ask_at_once_fetch_once(programs: Path) -> None:
+    """The stand-in for Maven does not end before the other one has said that it waits."""
+    gate = programs / "gate"
+    maven = f"""
+for last; do :; done
+folder=${{last#-DoutputDirectory=}}
+turns=0
+while [ ! -e {gate} ] && [ $turns -lt 600 ]; do /bin/sleep 0.05; turns=$((turns + 1)); done
+/bin/mkdir -p "$folder"
+: > "$folder/kafka_2.13-4.4.0.jar"
+echo run >> "$0.runs"
+"""
+    path = program(programs, "mvn", maven)
+
+    def hear(line: str) -> None:
+        if "waiting for it" in line:
+            gate.touch()
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(kafka_jars, hear) for _ in range(2))
+        assert first.result(60) == second.result(60)
+    assert gate.exists()
     assert path.with_name("mvn.runs").read_text() == "run\n"
 
 

@@ -17,7 +17,7 @@ CONTEXT = 512
 async def settings_of(name: str, stack: AsyncExitStack, folder: Path) -> dict[str, object]:
     """Settings for a test of the engine `name`; what has to be stopped afterwards is put on the stack."""
     if name == "llamacpp":
-        return {"context": CONTEXT, "slots": 4, "parallel": 4, "threads": 1}
+        return {"context": CONTEXT, "slots": 4, "parallel": 4}
     if name == "simulated":
         return {"context": CONTEXT, "speed": 20.0}
     if name == "openai":

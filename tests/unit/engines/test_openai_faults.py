@@ -141,3 +141,12 @@ async def test_no_server_is_a_setting_to_change() -> None:
         async with engine_of(server, start_seconds=0.3):
             pass
     assert refused.value.code == "config.engine_unreachable"
+
+
+async def test_an_idle_engine_notices_that_its_server_is_gone() -> None:
+    async with served() as server:
+        engine = OpenAIEngine(OpenAISettings(base_url=server.url))
+        await engine.start()
+    with pytest.raises(EngineDeadError):
+        await engine.load()
+    await engine.close()

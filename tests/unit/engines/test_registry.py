@@ -11,6 +11,8 @@ from streams.errors import ConfigError
 from workers.engines import registry
 from workers.engines.default_model import MODEL_NOTICE
 from workers.engines.registry import create_engine, engines
+from workers.engines.vllm import VllmEngine
+from workers.settings import VllmSettings
 
 
 def test_all_four_are_registered() -> None:
@@ -68,3 +70,5 @@ def test_settings_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_licence_of_the_default_model_is_named() -> None:
     assert "Gemma Terms of Use" in MODEL_NOTICE
+    assert VllmEngine(VllmSettings()).notice == MODEL_NOTICE
+    assert not VllmEngine(VllmSettings(path="a-model-of-mine")).notice

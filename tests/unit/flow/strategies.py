@@ -1,4 +1,4 @@
-"""Random flows that can work, made of generated stage functions, with what is known of them by construction."""
+"""Random flows whose inputs can be joined, made of generated stage functions; what is known of them by construction."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,12 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.cli.graph import Format, command, find_pipeline
+from streams.cli.graph import Format, command
 from streams.errors import ConfigError, FlowError
+from streams.flow import Pipeline
 from streams.flow.drawing import drawing, to_mermaid, to_text
 from streams.flow.layout import layout
 from streams.flow.svg import to_svg
 from tests.unit.flow import flows
+
+without_a_flow = Pipeline("empty")
 
 MERMAID = """\
 flowchart TD
@@ -113,26 +115,13 @@ def test_graph_command(form: Format, begins: str, tmp_path: Path, capsys: pytest
     assert (tmp_path / "drawn").read_text(encoding="utf-8") == shown
 
 
-def test_graph_finds_modules_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend("")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "drawn_here.py").write_text("from streams.flow import Pipeline\nmine = Pipeline('mine')\n")
-    (tmp_path / "drawn_broken.py").write_text("1 / 0\n")
-    (tmp_path / "drawn_refused.py").write_text("from streams.flow import Pipeline\nPipeline('models')\n")
-    assert find_pipeline("drawn_here:mine").name == "mine"
-
-    refusals: list[tuple[Callable[[], object], str]] = [
-        (lambda: find_pipeline("drawn_here"), "config.pipeline"),
-        (lambda: find_pipeline("drawn_here:yours"), "config.pipeline"),
-        (lambda: find_pipeline("no_such_module:mine"), "config.pipeline"),
-        (lambda: find_pipeline("drawn_broken:mine"), "config.pipeline"),
-        (lambda: command("tests.unit.flow.flows:diamond", output=tmp_path), "config.output"),
-    ]
-    for refuse, code in refusals:
-        with pytest.raises(ConfigError) as refused:
-            refuse()
-        assert refused.value.code == code
-    with pytest.raises(ConfigError, match="those it has: mine"):
-        find_pipeline("drawn_here:yours")
-    with pytest.raises(FlowError, match="models"):
-        find_pipeline("drawn_refused:mine")
+def test_graph_command_refuses(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not a Pipeline") as no_pipeline:
+        command("tests.unit.flow.flows:Question")
+    assert no_pipeline.value.code == "pipeline.type"
+    with pytest.raises(ConfigError, match="--output") as no_file:
+        command("tests.unit.flow.flows:diamond", output=tmp_path)
+    assert no_file.value.code == "config.output"
+    with pytest.raises(FlowError) as no_flow:
+        command(f"{__name__}:without_a_flow")
+    assert no_flow.value.code == "flow.missing"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streams.core.plan import REQUEST, InputMode, InputPlan, OnError, Plan, StageKind, StagePlan
+from streams.core.plan import REQUEST, Comparison, InputMode, InputPlan, OnError, Plan, StageKind, StagePlan
 from streams.errors import FlowError
 from streams.flow import Failed, Pipeline, Prompt, Stream
 from tests.unit.flow import flows
@@ -105,6 +105,7 @@ def test_a_diamond_below_a_join_carries_digests() -> None:
         "all_evidence": ("triple",),
         "all_verdicts": ("triple",),
     }
+    assert plan["summary"].compares == (Comparison("triple", ("all_evidence", "all_verdicts")),)
     assert plan["summary"].lineage == ("split", "all_evidence", "all_verdicts", "summary")
     assert {s.name: s.key_depth for s in plan.stages} == {
         "split": 1,

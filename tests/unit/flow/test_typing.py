@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, assert_type
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, assert_type
 
 from streams.flow import Chunk, Drop, Pipeline, Prompt, Stream
 from tests.unit.flow import flows
@@ -61,6 +61,8 @@ def test_functions_keep_their_exact_types() -> None:
     assert_type(flows.split.function(question), Iterator[str])
     if TYPE_CHECKING:
         assert_type(find.function(question), AsyncIterator[Claim])
-        evidence = flows.evidence.function(Claim(text=""))
         flows.draft.function("no question")  # type: ignore[arg-type]
-        evidence = flows.evidence.function(question)  # type: ignore[arg-type]
+
+
+async def test_the_function_of_an_async_stage_is_awaited() -> None:
+    assert_type(await flows.evidence.function(Claim(text="")), Evidence)

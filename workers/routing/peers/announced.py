@@ -40,7 +40,7 @@ class LlmdScorers:
 
     def pick(self, prompt: PromptInfo, fleet: Fleet, sends: Sends, now: float, rng: Chance) -> Pick:
         slots = fleet.slots()
-        waiting = {s: fleet[s].state.waiting + sends.fresh[s] * sends.instances for s in slots}
+        waiting = {s: fleet[s].state.waiting + float(sends.fresh[s]) * sends.instances for s in slots}
         most, least = max(waiting.values()), min(waiting.values())
         share = self._prefix_share(prompt, fleet, sends)
         best, best_key, terms = slots[0], (-math.inf, 0.0), {"score": 0.0}

@@ -100,7 +100,7 @@ class VllmDataParallel(Stateless):
         for i in range(len(slots)):
             slot = slots[(start + i) % len(slots)]
             state = fleet[slot].state
-            score = 4.0 * (state.waiting + sends.fresh[slot]) + state.running
+            score = 4.0 * (state.waiting + float(sends.fresh[slot])) + state.running
             if score < best_score:
                 best, best_score = slot, score
         return Pick(best, {"score": best_score})
