@@ -15,8 +15,8 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from streams.core.record import Headers
 
-START_SECONDS: Final = 60.0
-RUN_SECONDS: Final = 180.0
+START_SECONDS: Final = 30.0
+RUN_SECONDS: Final = 60.0
 LIGHT_RECORDS_PER_SECOND: Final = 50
 CLOCK_TICKS: Final = 100.0  # of /proc/PID/stat, on Linux always
 
