@@ -143,8 +143,7 @@ class ConsumerThread:
             )
             while self._is_open:
                 self._poll()
-                while not self._calls.empty():
-                    self._calls.get()()
+                self._serve_calls()
             self._consumer.close()
         except BaseException as error:  # noqa: BLE001 — a thread's error reaches nobody by itself
             self._call_soon(self._owner.fatal, error)
@@ -158,8 +157,7 @@ class ConsumerThread:
         if not batch:
             return
         while not self._ahead.acquire(timeout=POLL_SECONDS):
-            while not self._calls.empty():
-                self._calls.get()()
+            self._serve_calls()
             if not self._is_open:
                 return
         self._call_soon(self._hand_over, batch)
@@ -218,7 +216,14 @@ class ConsumerThread:
         ends_at = time.monotonic() + REVOKE_SECONDS
         while not future.done():
             self._calls.get(timeout=max(0.0, ends_at - time.monotonic()))()
+        # A commit that was asked for before the slots were dropped goes out as the member that owned them, and is
+        # refused. After this callback it would go out as the member that has joined anew, and be taken.
+        self._serve_calls()
         future.result()
+
+    def _serve_calls(self) -> None:
+        while not self._calls.empty():
+            self._calls.get()()
 
     async def close(self) -> None:
         """Leave the group; the owner's `revoked` runs first."""
