@@ -189,7 +189,14 @@ class ConsumerThread:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if not partitions:
             return
-        found = retrying(lambda: consumer.committed(partitions, timeout=CALL_SECONDS))
+        try:
+            found = retrying(lambda: consumer.committed(partitions, timeout=CALL_SECONDS))
+        except KafkaException as error:
+            if error.args[0].code() not in NOT_MEMBER:
+                raise
+            consumer.incremental_assign(partitions)  # thrown out meanwhile; the next callback takes them away again
+            consumer.pause(partitions)
+            return
         for place in found:
             if place.offset < 0:  # a new group begins with the first record there is
                 place.offset, _ = retrying(

@@ -24,7 +24,9 @@ def main() -> int:
 
     from tests.chaos.round import Options, run_round
 
-    options = Options(seed, given.requests, given.minutes * 60, given.every, tuple(given.pipelines.split(",")), given.splits)
+    options = Options(
+        seed, given.requests, given.minutes * 60, given.every, tuple(given.pipelines.split(",")), given.splits
+    )
     result = run_round(options, lambda line: print(line, file=sys.stderr if given.json else sys.stdout, flush=True))
     for name, verdict in result.verdicts.items():
         for what in ("lost", "duplicated", "mixed", "unasked", "faults"):

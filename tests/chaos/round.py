@@ -268,8 +268,12 @@ class Round:
         producer.flush(60)
         wanted = {(self._plans[n].topic("answers"), i) for n, asked in self._asked.items() for i in asked}
         quiet_since = time.monotonic()
+        told = False
         while not wanted <= answers.answered:
             quiet_since = max(quiet_since, answers.last_at)
+            if not told and time.monotonic() - quiet_since > PATIENCE_SECONDS / 3:
+                self._fleet.tell_stacks()
+                told = True
             if time.monotonic() - quiet_since > PATIENCE_SECONDS:
                 self._fleet.note(f"given up: {sorted(i for _, i in wanted - answers.answered)}")
                 return
@@ -301,9 +305,11 @@ class Round:
         }
         for name, at in self._kills:
             times = [epochs.first_after(group, at) for group in self._fleet.members[name].groups]
-            result.replaced += [max(t for t in times if t is not None and t < 20)] if any(
-                t is not None and t < 20 for t in times
-            ) else []
+            result.replaced += (
+                [max(t for t in times if t is not None and t < 20)]
+                if any(t is not None and t < 20 for t in times)
+                else []
+            )
         if not result.is_good:
             result.history = self._write_history(result, epochs)
         return result
