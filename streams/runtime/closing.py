@@ -7,7 +7,7 @@ import json
 import time
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -84,7 +84,6 @@ class CloserRole:
         self._tasks: Final[list[asyncio.Task[None]]] = []
         self._is_closing = False
         self.owner = self._new_owner()
-        services.follower.listen(self._closed)
 
     def _new_owner(self) -> SlotOwner:
         plan = self._services.plan
@@ -153,11 +152,6 @@ class CloserRole:
         finally:
             consumer.close()
 
-    def _closed(self, serial: Serial) -> None:
-        for state in self.owner.states:
-            if isinstance(state, CloserSlot):
-                state.closed(serial)
-
     # -- transactions ----------------------------------------------------------------------------------------------
 
     def _decide(self, slot: CloserSlot, close: Close) -> None:
@@ -202,7 +196,7 @@ class CloserRole:
             if not batch or self._writer is None:
                 return
             slots = list(dict.fromkeys(slot for slot, _ in batch))
-            records = [record for slot, close in batch for record in slot.compose(close)]
+            records = [r for s in slots for r in s.compose([close for slot, close in batch if slot is s])]
             offsets = [p for slot in slots for p in self.owner.places(slot.partition, *slot.committable())]
             try:
                 await asyncio.to_thread(self._writer.write, records, offsets, group)
@@ -286,19 +280,13 @@ class CloserSlot:
         self._answers_end = answers_end
         self._decide: Final = decide
         self._composed: Final[dict[int, OutRecord | None]] = {}
-        self._ended: Final[set[int]] = set()  # decided here, not yet read back from control
         self._message: Message | None = None
         self.is_dropped = False
 
     def _is_closed(self, serial: Serial) -> bool:
-        mine = serial.partition == self.partition and serial.offset in self._ended
-        return mine or self._services.follower.state.is_closed(serial)
-
-    def closed(self, serial: Serial) -> None:
-        """Control says so; what came in since we decided is freed as well."""
         if serial.partition == self.partition:
-            self._ended.discard(serial.offset)
-        self._apply(self._slot.closed(serial))
+            return self._closer.is_closed(serial.offset)
+        return self._services.follower.state.is_closed(serial)
 
     # -- SlotState -------------------------------------------------------------------------------------------------
 
@@ -331,7 +319,9 @@ class CloserSlot:
 
     def committable(self) -> tuple[dict[int, int], SlotMetadata]:
         offsets, metadata = self._slot.committable()
-        self._closer.answered.forget(offsets[self._shape.sources.index(REQUEST)])
+        accepted = self._shape.sources.index(REQUEST)
+        offsets[accepted] = min(offsets[accepted], self._closer.committable)
+        self._closer.answered.forget(offsets[accepted])
         position = self._closer.answered.position(self._answers_end)
         return offsets, SlotMetadata(metadata.epoch, position)
 
@@ -370,24 +360,32 @@ class CloserSlot:
         return envelope._replace(stage=self._services.plan.answer, lin=envelope.lin[:-1])
 
     def _end(self, close: Close) -> None:
-        self._ended.add(close.offset)
-        self._apply(self._slot.closed(Serial(self.partition, close.offset)))
+        """The slot keeps what it holds of the request, and so its offsets, until a transaction writes its end."""
         self._decide(self, close)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
-    def compose(self, close: Close) -> list[OutRecord]:
-        """The records of one closing: its answer, if it has one, and its control entry."""
+    def compose(self, closes: Sequence[Close]) -> list[OutRecord]:
+        """The records that end these requests: their answers, where they have one, and their control entries.
+
+        From here on `committable` is beyond them: it goes out in the same transaction."""
+        for close in closes:
+            self._closer.covered(close)
+            self._apply(self._slot.closed(Serial(self.partition, close.offset)))
+        low = self._closer.committable
+        since = self._closed.since(low)
+        return [record for close in closes for record in self._compose(close, low, since)]
+
+    def _compose(self, close: Close, low: int, since: int) -> Iterator[OutRecord]:
         pipeline = self._services.plan.pipeline
-        low = self._closer.low
-        entry = ControlEntry(close.offset, close.reason, low, self._closed.since(low))
-        control = OutRecord(control_topic(pipeline), self.partition, close.id, entry.encode())
         answer = None
         if close.envelope is not None:
             envelope = close.envelope._replace(serial=Serial(self.partition, close.offset))
             answer = OutRecord(answers_topic(pipeline), self.partition, close.id, close.value, envelope.headers())
+            yield answer
         self._composed[close.offset] = answer
-        return [control] if answer is None else [answer, control]
+        entry = ControlEntry(close.offset, close.reason, low, since)
+        yield OutRecord(control_topic(pipeline), self.partition, close.id, entry.encode())
 
     def written(self, close: Close) -> None:
         answer = self._composed.pop(close.offset)

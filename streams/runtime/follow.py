@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.core.control import Control, decode_control
 from streams.core.lineage import Serial
@@ -80,9 +80,8 @@ class ControlFollower:
 
     def _beginnings(self) -> list[TopicPartition]:
         """Where to read from: the `since` of each partition's last entry, or its first record."""
-        metadata = retrying(lambda: self._consumer.list_topics(self._topic, timeout=CALL_SECONDS))
         found = []
-        for number in sorted(metadata.topics[self._topic].partitions):
+        for number in retrying(self._partitions):
             at = TopicPartition(self._topic, number)
             low, high = retrying(lambda at=at: self._consumer.get_watermark_offsets(at, timeout=CALL_SECONDS))  # type: ignore[misc]
             found.append(TopicPartition(self._topic, number, max(low, high - LOOK_BACK)))
@@ -98,6 +97,12 @@ class ControlFollower:
             elif message.error() is None:
                 since[message.partition() or 0] = decode_control(message.value()).since
         return [TopicPartition(p.topic, p.partition, since.get(p.partition, p.offset)) for p in found]
+
+    def _partitions(self) -> list[int]:
+        known = self._consumer.list_topics(self._topic, timeout=CALL_SECONDS).topics[self._topic]
+        if known.error is not None:  # it was created a moment ago, and not every broker knows it yet
+            raise KafkaException(known.error)
+        return sorted(known.partitions)
 
     def _take(self, batch: Sequence[Message]) -> None:
         for message in batch:

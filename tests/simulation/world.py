@@ -69,7 +69,7 @@ class World:
                 ready[ready.index(actor)] = last
             self._is_ready.discard(id(actor))
 
-    def timeout(self, txn: Txn) -> None:
+    def timeout(self, txn: Txn, steps_max: int) -> None:
         """The broker aborts a transaction that nobody ends."""
         raise NotImplementedError
 
