@@ -19,7 +19,8 @@ RUN --mount=type=cache,target=/root/.cache/uv uv pip install --requirements pypr
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/uv uv pip install --no-deps .
 # The first verifier: a process would otherwise train it at its first claim, and could not keep it.
-RUN "$VIRTUAL_ENV/bin/python" -m examples.factcheck.train --output "$VIRTUAL_ENV/verifier.skops"
+RUN "$VIRTUAL_ENV/bin/python" -m examples.factcheck.train --output "$VIRTUAL_ENV/verifier.skops" \
+    && chmod 644 "$VIRTUAL_ENV/verifier.skops"
 
 FROM build AS build-worker
 RUN --mount=type=cache,target=/root/.cache/uv uv pip install --requirements pyproject.toml --extra llamacpp

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from streams.cli.options import AsJson, Bootstrap, kafka_or_fail, load_pipeline, print_json
 from streams.runtime.topic_states import TopicState, topic_states
-from streams.runtime.topics import ensure_topics, topics_of
+from streams.runtime.topics import ensure_topics, state_topic, topics_of
 from streams.settings import KafkaSettings, PipelineSettings
 
 
@@ -30,7 +30,9 @@ def command(
     Examples: descant topics mine.flow:factcheck · descant topics mine.flow:factcheck --check --json
     """
     kafka = KafkaSettings(bootstrap=kafka_or_fail(bootstrap))
-    wanted = topics_of(load_pipeline(pipeline).plan, PipelineSettings())
+    settings = PipelineSettings()
+    of_workers = state_topic(settings)
+    wanted = topics_of(load_pipeline(pipeline).plan, settings) | {of_workers.topic: of_workers}
     states = topic_states(kafka, wanted)
     created: set[str] = set()
     if not check:

@@ -29,8 +29,9 @@ class Answer:
     @property
     def problem(self) -> str | None:
         """Why this is no report of the question; None if it is one."""
-        if "code" in self.value:
-            return f"a typed error: {self.value.get('code')} in {self.value.get('stage')}: {self.value.get('message')}"
+        if "error" in self.value:
+            error = self.value["error"]
+            return f"a typed error: {error['code']} in {error['stage'] or 'the pipeline'}: {error['message']}"
         if not self.value.get("text") or not isinstance(self.value.get("verdicts"), list):
             return f"not a report: it has {sorted(self.value)}"
         return None
