@@ -44,5 +44,7 @@ def command(
     kafka = KafkaSettings(bootstrap=kafka_or_fail(bootstrap))
     server = ConsoleServer(found, kafka, settings, assertion_groups=assertion_group or ("default",))
     run_until_stopped(
-        server, {"url": server.url, "pipelines": " ".join(pipeline.plan.pipeline for pipeline in found)}, as_json=as_json
+        server,
+        {"url": server.url, "pipelines": " ".join(pipeline.plan.pipeline for pipeline in found)},
+        as_json=as_json,
     )

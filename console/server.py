@@ -101,7 +101,8 @@ class ConsoleServer:
         except OSError as error:
             found.close()
             raise ConsoleConfigError(
-                f"cannot listen on {self._settings.host}:{self._settings.port}: {error.strerror}. Choose another --port.",
+                f"cannot listen on {self._settings.host}:{self._settings.port}: {error.strerror}. "
+                "Choose another --port.",
                 code="console.listen",
             ) from None
         return found

@@ -80,7 +80,7 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 — same
     if error.status_code == 404 and "text/html" in request.headers.get("accept", ""):
         return pages.missing(request)
-    code = {404: "console.no_page", 405: "console.method"}.get(error.status_code, "console.http")
+    code = {404: "console.no_page", 405: "console.method", 413: "console.body"}.get(error.status_code, "console.http")
     return JSONResponse(body(code, str(error.detail)), error.status_code, getattr(error, "headers", None))
 
 

@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.errors import body
@@ -102,10 +103,6 @@ class Rate:
         return 0.0 if room >= 1 else (1 - room) * 60 / self._per_minute
 
 
-class _TooLargeError(Exception):
-    """The body went over the limit while it was read."""
-
-
 class Guards:
     """The outermost application."""
 
@@ -122,12 +119,9 @@ class Guards:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        has_begun = False
 
         async def dressed(message: Message) -> None:
-            nonlocal has_begun
             if message["type"] == "http.response.start":
-                has_begun = True
                 headers = MutableHeaders(raw=message["headers"])
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
@@ -140,11 +134,7 @@ class Guards:
         if refusal is not None:
             await _answer(dressed, *refusal)
             return
-        try:
-            await self._app(scope, self._counted(receive), dressed)
-        except _TooLargeError:
-            if not has_begun:
-                await _answer(dressed, *self._too_large())
+        await self._app(scope, self._counted(receive), dressed)
 
     def _refusal(self, scope: Scope) -> tuple[int, bytes, dict[str, str]] | None:
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
@@ -172,7 +162,9 @@ class Guards:
         if method in SAFE and "text/html" in headers.get("accept", ""):
             return 303, b"", {"location": f"/login?next={quote(path)}"}
         status, text, _ = _error(
-            401, "console.token", "a bearer token is needed: `Authorization: Bearer ...`, as given to `descant console`."
+            401,
+            "console.token",
+            "a token is needed: send `Authorization: Bearer ...` as `descant console` was given it.",
         )
         return status, text, {"www-authenticate": 'Bearer realm="descant"'}
 
@@ -187,7 +179,8 @@ class Guards:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._body_max:
-                raise _TooLargeError
+                # Of the kind that the framework lets through from the reading of a body.
+                raise HTTPException(413, f"the body has more than {self._body_max} bytes.")
             return message
 
         return counted

@@ -66,9 +66,7 @@ class Learning(BaseModel):
 
 
 @router.get("/label-requests")
-async def list_pending(
-    hub: HubOf, model: str | None = None, count: Annotated[int, Query(ge=1, le=500)] = 50
-) -> Queue:
+async def list_pending(hub: HubOf, model: str | None = None, count: Annotated[int, Query(ge=1, le=500)] = 50) -> Queue:
     """Examples that wait for a label, oldest first."""
     requests, pending = hub.labelling.pending(model, count)
     return Queue(is_there=hub.labelling.is_there, pending=pending, requests=requests)

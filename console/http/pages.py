@@ -44,13 +44,17 @@ async def requests_page(request: Request, hub: HubOf, pipeline: str | None = Non
     )
 
 
-@router.get("/{name}")
-async def other_page(request: Request, name: str) -> Response:
-    if name == "login":
-        return _login(request)
-    if name not in {known for known, _, _ in PAGES[1:]}:
-        return missing(request)
-    return _page(request, name)
+@router.get("/flags")
+@router.get("/labels")
+@router.get("/models")
+@router.get("/workers")
+async def other_page(request: Request) -> Response:
+    return _page(request, request.url.path.strip("/"))
+
+
+@router.get("/login")
+async def login_page(request: Request) -> Response:
+    return _login(request)
 
 
 @router.post("/login")

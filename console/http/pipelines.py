@@ -90,9 +90,7 @@ async def submit(pipeline: str, submission: Submission, hub: HubOf, response: Re
 
 
 @router.get("/{pipeline}/requests")
-async def list_requests(
-    pipeline: str, hub: HubOf, count: Annotated[int, Query(ge=1, le=1_000)] = 50
-) -> list[Summary]:
+async def list_requests(pipeline: str, hub: HubOf, count: Annotated[int, Query(ge=1, le=1_000)] = 50) -> list[Summary]:
     """The newest requests of the pipeline, whoever submitted them."""
     return hub.feed(pipeline).recent(count)
 

@@ -77,9 +77,7 @@ class Board:
         for event in batch.events:
             if isinstance(event, Routed):
                 seen = event.observation
-                example = {
-                    stage: _cut(shown) for stage, shown in zip(seen.stages, seen.values, strict=True)
-                }
+                example = {stage: _cut(shown) for stage, shown in zip(seen.stages, seen.values, strict=True)}
                 self._observations[seen.id] = Side(
                     reference=seen.id, request=seen.request or None, path=seen.path, example=example
                 )

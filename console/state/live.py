@@ -208,9 +208,7 @@ class LiveRequests:
                 event = DroppedEvent(stage=stage, path=path, run=run, at=at)
             case Kind.ERROR:
                 failure = decode_failure(value)
-                event = FailedEvent(
-                    stage=stage, path=path, code=failure.code, message=failure.message, run=run, at=at
-                )
+                event = FailedEvent(stage=stage, path=path, code=failure.code, message=failure.message, run=run, at=at)
             case _:
                 return
         live.nodes[place] = Node(stage, path, runs, event=event)

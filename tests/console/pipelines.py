@@ -52,10 +52,9 @@ def checker(name: str, model: str) -> Pipeline:
 
     @p.stage
     async def verdict(claim: Claim, text: Stream[str]) -> Verdict:
-        size = len(await text.text())
-        return Verdict(
-            sentence=claim.sentence, label=("supported", "refuted", "unknown")[size % 3], confidence=0.5 + size % 50 / 100
-        )
+        tone = sum(map(ord, claim.sentence + await text.text()))
+        label = ("supported", "refuted", "unknown")[tone % 3]
+        return Verdict(sentence=claim.sentence, label=label, confidence=0.5 + tone % 50 / 100)
 
     @p.stage
     async def report(question: Question, verdicts: Stream[Verdict]) -> Report:
