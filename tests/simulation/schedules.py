@@ -80,6 +80,21 @@ def draw(rng: Random) -> Schedule:
     )
 
 
+def aimed(rng: Random, ops: tuple[Op, ...], kinds: tuple[str, ...], targets: tuple[int, ...], late: int) -> Schedule:
+    """One request of one shape, and many faults of a few kinds where they hurt: for flaws that need several at once."""
+    faults = tuple(
+        Fault(
+            rng.randrange(40),
+            FAULTS.index(rng.choice(kinds)),
+            rng.choice(targets),
+            rng.randrange(18),
+            rng.randrange(6),
+        )
+        for _ in range(rng.randrange(2, 9))
+    )
+    return Schedule(ops=ops, faults=faults, lanes=1, late=late, lag=rng.choice((0, 15, 40)))
+
+
 def _op(rng: Random) -> Op:
     return Op(
         rng.randrange(5),
