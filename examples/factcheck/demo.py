@@ -122,29 +122,31 @@ async def _run(display: Display, servers: str, options: Options) -> list[Watched
             async with Client(factcheck, KafkaSettings(bootstrap=servers), watch=True) as client:
                 with display.waiting("warming up with one question that is not counted"):
                     await _ask(client, Watched(WARM_UP, streamed=True), lambda _: None)
-                for streamed in (True, False):
-                    title = "Streaming between the stages" if streamed else "The same without streaming between stages"
-                    requests.extend(await _round(client, display, title, asked, options.concurrency, streamed=streamed))
+                requests.extend(await _round(client, display, asked, options.concurrency))
 
         await _unless_a_child_ends(ask(), children)
     return requests
 
 
-async def _round(
-    client: Client, display: Display, title: str, questions: Sequence[str], concurrency: int, *, streamed: bool
-) -> list[Watched]:
-    """Ask them all, so many at once, in order; returns when each has its answer."""
+async def _round(client: Client, display: Display, questions: Sequence[str], concurrency: int) -> list[Watched]:
+    """Ask each of them both ways, so many at once, in order; returns when each has its answers.
+
+    The two ways take turns at going first, question by question: whatever else the machine does meanwhile, and
+    whatever the model's cache has kept, falls on both alike.
+    """
     free = asyncio.Semaphore(concurrency)
     requests: list[Watched] = []
 
-    async def one(question: str, answered: Callable[[Watched], None]) -> None:
+    async def one(number: int, question: str, answered: Callable[[Watched], None]) -> None:
         async with free:
-            request = Watched(question, streamed)
-            requests.append(request)
-            await _ask(client, request, answered)
+            for streamed in (True, False) if number % 2 == 0 else (False, True):
+                request = Watched(question, streamed)
+                requests.append(request)
+                await _ask(client, request, answered)
 
-    async with display.running(title, requests, len(questions)) as answered:
-        await asyncio.gather(*(one(question, answered) for question in questions))
+    title = "Streaming between the stages, and each question without it as well"
+    async with display.running(title, requests, 2 * len(questions)) as answered:
+        await asyncio.gather(*(one(number, question, answered) for number, question in enumerate(questions)))
     return requests
 
 

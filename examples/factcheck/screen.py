@@ -36,12 +36,13 @@ def request_panel(request: Watched) -> RenderableType:
         body.append(request.unfinished, style="dim")
         body.append(" ▌", style="dim")
     body.rstrip()
-    return Panel(body, title=request.question, title_align="left", subtitle=_times(request), subtitle_align="right")
+    title = request.question if request.streamed else f"{request.question} (without streaming)"
+    return Panel(body, title=title, title_align="left", subtitle=_times(request), subtitle_align="right")
 
 
 def request_line(request: Watched) -> Text:
     """An answered request: its question, how many claims of each kind, and when they came."""
-    line = Text(f"{_about(request):<14}")
+    line = Text(f"{_about(request) + ('' if request.streamed else ', without'):<22}")
     if request.report is None:
         return line.append(request.error or "no answer", style="red")
     report = request.report
