@@ -237,7 +237,7 @@ def _no_tombstone(self: Slot, run: Run, kind: Kind, value: bytes | None) -> Iter
     yield from _emit_instead(self, run, kind, value)
 
 
-# -- 26, 27: ids and serials --------------------------------------------------------------------------------------------
+# -- 26, 27: ids and serials ------------------------------------------------------------------------------------------
 
 
 def _no_duplicates(self: Closer, offset: int, envelope: Envelope, value: bytes | None) -> Iterator[Close]:

@@ -216,7 +216,7 @@ def _run(history: History, faults: tuple[Fault, ...]) -> None:
             return
 
 
-def _inflict(history: History, fault: Fault) -> None:
+def _inflict(history: History, fault: Fault) -> None:  # noqa: PLR0912 - one branch for each fault
     world = history.world
     process = _target(history, fault.target)
     rng = world.rng

@@ -86,9 +86,7 @@ class TestEveryEngine:
         prompts = [f"The number {n} is followed by" for n in range(2 * min(engine.max_parallel, 4))]
         alone = [text_of(await chunks_of(engine, generation(prompt, max_tokens=6))) for prompt in prompts[:2]]
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(chunks_of(engine, generation(prompt, max_tokens=6))) for prompt in prompts
-            ]
+            tasks = [group.create_task(chunks_of(engine, generation(prompt, max_tokens=6))) for prompt in prompts]
         for task in tasks:
             positions = [chunk.position for chunk in task.result() if chunk.tokens]
             assert positions == sorted(set(positions))
