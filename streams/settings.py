@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streams.core.closer import IDEMPOTENCY_WINDOW
 from streams.core.ingress import DEADLINE_SECONDS, REQUEST_BYTES_MAX
-
-PositiveInt = Annotated[int, Field(strict=True, ge=1)]
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+from streams.errors import ConfigError
 
 
-class KafkaSettings(BaseSettings):
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")
+    return value
+
+
+PositiveInt = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
+PositiveSeconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """Raises ConfigError, code `config.setting`, that names the variable and never a value."""
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            prefix = self.model_config.get("env_prefix", "")
+            problems = error.errors(include_input=False, include_url=False, include_context=False)
+            where = "; ".join(f"{prefix}{'_'.join(map(str, p['loc'])).upper()}: {p['msg']}" for p in problems)
+            raise ConfigError(f"a setting cannot be used: {where}.", code="config.setting") from None
+
+
+class KafkaSettings(Settings):
     """How to reach Kafka. TLS and SASL pass straight through to librdkafka."""
 
     model_config = SettingsConfigDict(
@@ -37,6 +58,8 @@ class KafkaSettings(BaseSettings):
         found: dict[str, str | int | float | bool] = {
             "bootstrap.servers": self.bootstrap,
             "security.protocol": self.security_protocol,
+            "log_level": 2,  # it repeats every failed connection, each second; we wait for brokers anyway
+            "log.connection.close": False,
         }
         if self.ssl_ca_location is not None:
             found["ssl.ca.location"] = self.ssl_ca_location
@@ -48,14 +71,16 @@ class KafkaSettings(BaseSettings):
         return found
 
 
-class PipelineSettings(BaseSettings):
+class PipelineSettings(Settings):
     """What all processes of one pipeline must agree on."""
 
     model_config = SettingsConfigDict(env_prefix="DESCANT_", frozen=True, extra="forbid", use_attribute_docstrings=True)
     partitions: PositiveInt = 6
-    """Of every topic of the pipeline; the most instances of a stage that can share its work. Fixed once topics exist."""
+    """Of each topic of the pipeline; the most instances that can share a stage. Fixed once the topics exist."""
     lanes: PositiveInt = 8
     """Partitions of each model's prompt topic: the most workers that can share a model."""
+    routing: str = "descant"
+    """The policy by which prompts go to workers: descant, round_robin, least_pending_tokens, and the published ones."""
     replication: PositiveInt = 1
     """3 or more in production, with min.insync.replicas 2; 1 loses what its one disk loses."""
     deadline_seconds: PositiveSeconds = DEADLINE_SECONDS

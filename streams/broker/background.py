@@ -98,12 +98,15 @@ def broker_down() -> BackgroundBroker | None:
     with _alone():
         running = broker_status()
         if running is not None:
-            _end(running.process)
+            ended_in_order = _end(running.process)
+            if ended_in_order:
+                Node(Path(running.data_dir), lambda _line: None).keep_class_archive()
         _note().unlink(missing_ok=True)
         return running
 
 
-def _end(process: ProcessId) -> None:
+def _end(process: ProcessId) -> bool:
+    """End the process; returns whether it ended when asked, without force."""
     for kind in (signal.SIGTERM, signal.SIGKILL):
         ends_at = time.monotonic() + STOP_SECONDS_MAX
         with contextlib.suppress(ProcessLookupError):
@@ -111,7 +114,7 @@ def _end(process: ProcessId) -> None:
         while process.is_alive and time.monotonic() < ends_at:
             time.sleep(POLL_SECONDS)
         if not process.is_alive:
-            return
+            return kind is signal.SIGTERM
     raise BrokerError(f"the broker with process id {process.pid} does not end.", code="broker.stuck")
 
 

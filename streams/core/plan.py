@@ -52,6 +52,17 @@ class InputPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two inputs that were made from one stage over ways on which their lineages do not show its runs.
+
+    They must agree on its run at every path that both name: by the digest of an input whose source carries
+    one, else by the lineages of its records."""
+
+    shared: str
+    sources: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class StagePlan:
     name: str
     kind: StageKind
@@ -65,7 +76,10 @@ class StagePlan:
     key_depth: int
     """How many path indices the key of its output topic holds, beside the request id."""
     digests: tuple[str, ...] = ()
-    """Stages below this join that a later stage meets again over another way (PROTOCOL §2, reconvergence)."""
+    """Stages below this join, or below one that it descends from, that a later stage meets again over
+    another way (PROTOCOL §2, reconvergence): its records carry a digest of (path → run) for each."""
+    compares: tuple[Comparison, ...] = ()
+    """What its inputs must agree on before it runs, beside their lineages."""
     retries: int = 2
     """Further runs after a run that raised."""
     on_error: OnError = OnError.FAIL

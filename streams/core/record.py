@@ -21,7 +21,7 @@ from streams.core.lineage import (
 )
 from streams.errors import RecordError
 
-Headers: TypeAlias = list[tuple[str, bytes]]
+Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 
 HEADER_BYTES_MAX: Final = 8_192
 """A deep flow's lineage needs some hundred bytes; more is not ours."""

@@ -1,8 +1,9 @@
 """Where a stage's nodes are: the ancestry of a node follows from those of its inputs (DESIGN §2).
 
-An ancestry is the tuple of forks, outermost first, whose child indices form a path. The request has (); a map keeps
-its node's; the items of a fork have their node's plus the fork. A text counts as one level below its prompt when it is
-consumed, but its chunks have positions instead of indices, so the ancestry of a text is written as that of its prompt.
+An ancestry is the tuple of forks, outermost first, whose child indices form a path. The request has (); a map
+keeps its node's; the items of a fork have their node's plus the fork. A text counts as one level below its
+prompt when it is consumed, but its chunks have positions instead of indices, so the ancestry of a text is
+written as that of its prompt.
 
 * Plain inputs lie on one chain, and the node is where the deepest of them is: shallower ones are broadcast.
 * A Stream of items lies strictly below the node. Without plain inputs it is one level below.
@@ -53,9 +54,7 @@ def node_ancestry(stage: str, inputs: Sequence[Input]) -> Ancestry:
             if not is_above(other.ancestry, deepest.ancestry):
                 raise _unjoinable(stage, other, deepest)
         for stream in streams:
-            _check_stream(
-                stage, stream, deepest.ancestry, because=f"{deepest.parameter!r} is {_place(deepest)}"
-            )
+            _check_stream(stage, stream, deepest.ancestry, because=f"{deepest.parameter!r} is {_place(deepest)}")
         return deepest.ancestry
     first = streams[0]
     node = _node_of_stream(stage, first)
@@ -67,8 +66,7 @@ def node_ancestry(stage: str, inputs: Sequence[Input]) -> Ancestry:
                 f"({_place(stream)}): they lie below different nodes",
                 stage=stage,
                 parameter=stream.parameter,
-                hint="Add a plain parameter of the level to join at, such as the request, or collect one of them in a "
-                "stage of its own first",
+                hint="Add a plain parameter of the level to join at, such as the request",
             )
     return node
 
@@ -88,7 +86,8 @@ def _check_stream(stage: str, stream: Input, node: Ancestry, *, because: str) ->
         if is_above(node, stream.ancestry) or is_above(stream.ancestry, node):
             raise RefusedFlowError(
                 "flow.text-level",
-                f"{stream.parameter!r} is a text {_place(stream)}, but {because}: a text is consumed by one node at its "
+                f"{stream.parameter!r} is a text {_place(stream)}, but {because}: a text is consumed by one "
+                "node at its "
                 "own level",
                 stage=stage,
                 parameter=stream.parameter,
@@ -112,7 +111,8 @@ def _check_stream(stage: str, stream: Input, node: Ancestry, *, because: str) ->
 def _not_below(stage: str, stream: Input, node: Ancestry, *, because: str) -> RefusedFlowError:
     return RefusedFlowError(
         "flow.not-a-stream",
-        f"{stream.parameter!r} is typed Stream[...], but is {_place(stream)}, with nothing to join where the stage runs "
+        f"{stream.parameter!r} is typed Stream[...], but is {_place(stream)}, with nothing to join where "
+        "the stage runs "
         f"({ancestry_words(node)}), because {because}",
         stage=stage,
         parameter=stream.parameter,
@@ -123,11 +123,12 @@ def _not_below(stage: str, stream: Input, node: Ancestry, *, because: str) -> Re
 def _unjoinable(stage: str, first: Input, second: Input) -> RefusedFlowError:
     return RefusedFlowError(
         "flow.unjoinable",
-        f"cannot join {first.parameter!r} ({_place(first)}) with {second.parameter!r} ({_place(second)}): neither "
+        f"cannot join {first.parameter!r} ({_place(first)}) with {second.parameter!r} ({_place(second)}): "
+        "neither "
         "descends from the other",
         stage=stage,
         parameter=first.parameter,
-        hint="Collect one of them by typing it Stream[...] here or in a stage of its own, or derive both from the same fork",
+        hint="Collect one of them by typing it Stream[...], here or in a stage of its own",
     )
 
 

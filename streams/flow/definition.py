@@ -16,9 +16,7 @@ from streams.flow.signature import StageSignature, read_signature
 from streams.flow.values import Sampling
 
 # Topics and consumers beside the stages' own; `<pipeline>.<stage>` must not be one of them.
-_RESERVED_STAGES: Final = frozenset(
-    ("requests", "accepted", "control", "answers", "dead-letters", "closer", "ingress")
-)
+_RESERVED_STAGES: Final = frozenset(("requests", "accepted", "control", "answers", "dead-letters", "closer", "ingress"))
 # Their topics are named like those of pipelines: `models.<model>.prompts`, `assertions.flags`, ...
 _RESERVED_PIPELINES: Final = frozenset(("models", "workers", "assertions", "learning"))
 # Kafka takes 249 characters for `<pipeline>.<stage>`; half of that each leaves room for a group id's suffix.

@@ -10,8 +10,8 @@ from streams.errors import FlowError
 class RefusedFlowError(FlowError):
     """A flow that cannot work, with the place in it that is at fault.
 
-    `code` says which rule (`flow.unjoinable`, `flow.type`, ...); `stage` and `parameter` are None where the fault is
-    not in one of them; `hint` is what to do.
+    `code` says which rule (`flow.unjoinable`, `flow.type`, ...); `stage` and `parameter` are None where the
+    fault is not in one of them; `hint` is what to do.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class Handle:
         raise RefusedFlowError(
             "flow.value",
             f"the flow looks at the output of {self._origin.source!r}, which has no value while the flow is traced",
-            hint="A flow only connects stages: do what depends on values (if, for, attributes, operators) in a stage",
+            hint="A flow only connects stages: put what depends on values (if, for, operators) into a stage",
         )
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -53,8 +53,8 @@ class Handle:
 
 
 def origin_of(handle: Handle) -> Origin:
-    return handle._origin  # noqa: SLF001 - every public name of a Handle is refused
+    return handle._origin
 
 
 def trace_of(handle: Handle) -> object:
-    return handle._trace  # noqa: SLF001 - same
+    return handle._trace

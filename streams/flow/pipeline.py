@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, get_type_hints, overload
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from streams.core.plan import Plan
 from streams.flow.definition import StageDefinition, check_name, define
 from streams.flow.errors import RefusedFlowError
 from streams.flow.handle import Handle
+from streams.flow.signature import read_flow
 from streams.flow.trace import Trace
-from streams.flow.types import not_a_record, type_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,15 +22,17 @@ F = TypeVar("F", bound=Callable[[Any], Any])
 
 OnErrorName = Literal["fail", "drop", "pass"]
 
-# A run that raised is most often a passing fault of something that the stage asked; the third failure is reported.
+# A run that raised is most often a passing fault of something that the stage asked; the third failure is
+# reported.
 DEFAULT_RETRIES: Final = 2
 
 
 class Stage(Generic[P, R, U]):
     """A declared stage. Called in a flow it connects; called anywhere else it is its function.
 
-    Types follow the flow: a call gives one item (of a fork, too), so that what flows is checked by name and type when
-    it is traced, and the flow's return type by mypy. `function` is the function as it was written, typed exactly.
+    Types follow the flow: a call gives one item (of a fork, too), so that what flows is checked by name and
+    type when it is traced, and the flow's return type by mypy. `function` is the function as it was written,
+    typed exactly.
     """
 
     def __init__(self, pipeline: Pipeline, definition: StageDefinition, function: Callable[P, R]) -> None:
@@ -43,11 +45,15 @@ class Stage(Generic[P, R, U]):
     def name(self) -> str:
         return self._definition.name
 
+    @property
+    def pipeline(self) -> Pipeline:
+        return self._pipeline
+
     def __repr__(self) -> str:
         return f"<stage {self._pipeline.name}.{self.name}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> U:
-        return self._pipeline._call(self._definition, args, kwargs)  # type: ignore[no-any-return]  # noqa: SLF001
+        return self._pipeline._call(self._definition, args, kwargs)  # type: ignore[no-any-return]
 
 
 class _Declare(Protocol):
@@ -58,9 +64,7 @@ class _Declare(Protocol):
     @overload
     def __call__(self, function: Callable[P, Iterator[U]], /) -> Stage[P, Iterator[U], U]: ...
     @overload
-    def __call__(
-        self, function: Callable[P, Coroutine[Any, Any, U]], /
-    ) -> Stage[P, Coroutine[Any, Any, U], U]: ...
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, U]], /) -> Stage[P, Coroutine[Any, Any, U], U]: ...
     @overload
     def __call__(self, function: Callable[P, U], /) -> Stage[P, U, U]: ...
 
@@ -111,14 +115,18 @@ class Pipeline:
     @overload
     def stage(self, function: Callable[P, Iterator[U]], /) -> Stage[P, Iterator[U], U]: ...
     @overload
-    def stage(
-        self, function: Callable[P, Coroutine[Any, Any, U]], /
-    ) -> Stage[P, Coroutine[Any, Any, U], U]: ...
+    def stage(self, function: Callable[P, Coroutine[Any, Any, U]], /) -> Stage[P, Coroutine[Any, Any, U], U]: ...
     @overload
     def stage(self, function: Callable[P, U], /) -> Stage[P, U, U]: ...
     @overload
     def stage(
-        self, *, retries: int = ..., on_error: OnErrorName = ..., timeout: float | None = ...
+        self,
+        function: None = None,
+        /,
+        *,
+        retries: int = ...,
+        on_error: OnErrorName = ...,
+        timeout: float | None = ...,
     ) -> _Declare: ...
     def stage(
         self,
@@ -132,14 +140,23 @@ class Pipeline:
         """Declare a stage: `@p.stage`, or `@p.stage(retries=5)`.
 
         retries    further runs after one that raised; then the item ends in an error
-        on_error   what the stage does with an input that ended in an error: "fail" with it, "drop" it, or "pass" it on
-                   as a Failed to a parameter typed `Stream[T | Failed]` or `T | Failed`
-        timeout    seconds after which a run counts as one that raised; None: no limit but the request's deadline
+        on_error   what the stage does with an input that ended in an error: "fail" with it, "drop" it, or
+                   "pass" it on as a Failed to a parameter typed `Stream[T | Failed]` or `T | Failed`
+        timeout    seconds after which a run counts as one that raised; None: until the request's deadline
         """
-        local_names = sys._getframe(1).f_locals  # noqa: SLF001 - annotations may name what a test function defines
+        local_names = sys._getframe(1).f_locals  # annotations may name what a test function defines
 
         def declare(function: Callable[..., Any]) -> Stage[..., Any, Any]:
-            return self._declare(function, {}, retries, on_error, timeout, local_names)
+            return self._add(
+                define(
+                    function,
+                    options={},
+                    retries=retries,
+                    on_error=on_error,
+                    timeout_seconds=timeout,
+                    local_names=local_names,
+                )
+            )
 
         return declare if function is None else declare(function)
 
@@ -158,32 +175,44 @@ class Pipeline:
         on_error: OnErrorName = "fail",
         timeout: float | None = None,
     ) -> _DeclareModel:
-        """Declare a stage that returns a Prompt, which `model` (the name that workers serve) answers with text.
+        """Declare a stage that returns a Prompt, which `model` (the name that workers serve) answers with
+        text.
 
-        The sampling options are defaults for its prompts; those that a Prompt sets go first. `retries`, `on_error` and
-        `timeout` are those of `stage`, and concern the function, not the generation.
+        The sampling options are defaults for its prompts; those that a Prompt sets go first. `retries`,
+        `on_error` and `timeout` are those of `stage`, and concern the function, not the generation.
         """
         options = {
             "model": model, "max_tokens": max_tokens, "temperature": temperature, "top_p": top_p,
             "stop": stop, "logprobs": logprobs, "seed": seed,
         }  # fmt: skip
-        local_names = sys._getframe(1).f_locals  # noqa: SLF001 - as in `stage`
+        local_names = sys._getframe(1).f_locals
 
-        def declare(function: Callable[P, R], /) -> Stage[P, R, str]:
-            return self._declare(function, options, retries, on_error, timeout, local_names)
+        def declare(function: Callable[..., Any], /) -> Any:
+            return self._add(
+                define(
+                    function,
+                    options=options,
+                    retries=retries,
+                    on_error=on_error,
+                    timeout_seconds=timeout,
+                    local_names=local_names,
+                )
+            )
 
         return declare
 
     def flow(self, function: F) -> F:
-        """Trace the flow, now. It takes the request and returns what the last stage gave; its function is not changed.
+        """Trace the flow, now. It takes the request and returns the answer. The function is not changed.
 
         Raises FlowError if the flow cannot work, with the stage, the parameter, both ancestries and a hint.
         """
         if self._plan is not None:
             raise RefusedFlowError(
-                "flow.duplicate", f"pipeline {self.name!r} has a flow already", hint="Give the second flow a Pipeline of its own"
-            )  # fmt: skip
-        request_type, answer_type = self._flow_types(function, sys._getframe(1).f_locals)  # noqa: SLF001 - as in `stage`
+                "flow.duplicate",
+                f"pipeline {self.name!r} has a flow already",
+                hint="Give the second flow a Pipeline of its own",
+            )
+        request_type, answer_type = read_flow(function, self.name, sys._getframe(1).f_locals)
         trace = self._trace = Trace(self.name, request_type)
         try:
             answer = function(trace.request())
@@ -192,23 +221,7 @@ class Pipeline:
         self._plan = trace.plan(answer, answer_annotation=answer_type, declared=tuple(self._definitions))
         return function
 
-    def _declare(
-        self,
-        function: Callable[..., Any],
-        options: Mapping[str, Any],
-        retries: int,
-        on_error: str,
-        timeout: float | None,
-        local_names: Mapping[str, Any],
-    ) -> Stage[..., Any, Any]:
-        definition = define(
-            function,
-            options=options,
-            retries=retries,
-            on_error=on_error,
-            timeout_seconds=timeout,
-            local_names=local_names,
-        )
+    def _add(self, definition: StageDefinition) -> Stage[..., Any, Any]:
         if self._plan is not None or definition.name in self._definitions:
             late = self._plan is not None
             raise RefusedFlowError(
@@ -218,7 +231,7 @@ class Pipeline:
                 hint="Declare it above the flow" if late else "Give one of the functions another name",
             )
         self._definitions[definition.name] = definition
-        return Stage(self, definition, function)
+        return Stage(self, definition, definition.function)
 
     def _call(self, stage: StageDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         symbolic = any(isinstance(a, Handle) for a in (*args, *kwargs.values()))
@@ -226,47 +239,18 @@ class Pipeline:
             return stage.function(*args, **kwargs)
         if self._trace is None:
             raise RefusedFlowError(
-                "flow.foreign", "is called with a symbolic value while its pipeline is not being traced",
-                stage=stage.name, hint="Call the stages of a pipeline inside its own @flow function",
-            )  # fmt: skip
+                "flow.foreign",
+                "is called with a symbolic value while its pipeline is not being traced",
+                stage=stage.name,
+                hint="Call the stages of a pipeline inside its own @flow function",
+            )
         try:
             arguments = inspect.signature(stage.function).bind(*args, **kwargs).arguments
         except TypeError as error:
             raise RefusedFlowError(
-                "flow.parameters", f"is called with arguments that it does not take ({error})",
-                stage=stage.name, hint="Pass each parameter one output",
-            ) from error  # fmt: skip
+                "flow.parameters",
+                f"is called with arguments that it does not take ({error})",
+                stage=stage.name,
+                hint="Pass each parameter one output",
+            ) from error
         return self._trace.call(stage, arguments)
-
-    def _flow_types(self, function: Callable[..., Any], local_names: Mapping[str, Any]) -> tuple[Any, Any]:
-        parameters = tuple(inspect.signature(function).parameters.values())
-        if len(parameters) != 1 or parameters[0].kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
-            raise RefusedFlowError(
-                "flow.parameters", f"the flow of {self.name!r} must take one parameter, the request",
-                hint="Put everything that a request says into one model",
-            )  # fmt: skip
-        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
-            raise RefusedFlowError(
-                "flow.async", f"the flow of {self.name!r} is async or yields, but it only connects stages",
-                hint="Make it a plain 'def' that returns the output of the last stage",
-            )  # fmt: skip
-        try:
-            hints = get_type_hints(function, localns=dict(local_names), include_extras=True)
-        except NameError as error:
-            raise RefusedFlowError(
-                "flow.annotation", f"the flow's annotations name {error.name!r}, which is not known at import",
-                hint="Import it outside of 'if TYPE_CHECKING', and define it above the flow",
-            ) from error  # fmt: skip
-        for what in (parameters[0].name, "return"):
-            if what not in hints:
-                raise RefusedFlowError(
-                    "flow.annotation", f"the flow of {self.name!r} has no annotation for {what!r}",
-                    hint="Write the type of the request and of the answer: 'def flow(question: Question) -> Report'",
-                )  # fmt: skip
-        request_type = hints[parameters[0].name]
-        if reason := not_a_record(request_type):
-            raise RefusedFlowError(
-                "flow.record", f"the request's type, {type_name(request_type)}, cannot be a record ({reason})",
-                hint="Use a pydantic model, str, a number, bool, or lists and dicts of them",
-            )  # fmt: skip
-        return request_type, hints["return"]

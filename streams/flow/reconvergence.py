@@ -1,32 +1,33 @@
-"""Which stages' runs a digest must carry past a join, so that two ways of one flow cannot mix runs (PROTOCOL §2).
+"""Which stages' runs a digest must carry past a join, so that two ways of one flow cannot mix runs (PROTOCOL
+§2).
 
-`lin` names the runs of all ancestors at the item's depth or above. A join drops the deeper ones. That loses nothing,
-unless a later stage *meets* the dropped stage S again over another way: two of its inputs could then be built on
-different runs of S, and their lineages would not show it. The join therefore writes a digest of (path of S → run), the
-stages on the way hand it on, and the meeting stage compares.
+`lin` names the runs of all ancestors at the item's depth or above. A join drops the deeper ones. That loses
+nothing, unless a later stage *meets* the dropped stage S again over another way: two of its inputs could then
+be built on different runs of S, and their lineages would not show it. The join therefore writes a digest of
+(path of S → run), the stages on the way hand it on, and the meeting stage compares.
 
-Which ways count? Two inputs of a stage agree, by lineage, on every stage T that both name. If a way from S leads
-through such a T, and T is not dropped between there and the input, then T's run says what this way saw of S; a stage
-that met S itself has compared. So S needs comparing at a meeting exactly if *both* inputs have a way from S without
-such a T. S itself counts as T, if both inputs name it and the way never rises above it. All stages in both sets are
-compared, not only the last ones: a fork that gave nothing has no later stage that would show its run.
+Which ways count? Two inputs of a stage agree, by lineage, on every stage T that both name. If a way from S
+leads through such a T, and T is not dropped between there and the input, then T's run says what this way saw
+of S; a stage that met S itself has compared. So S needs comparing at a meeting exactly if *both* inputs have
+a way from S without such a T. S itself counts as T, if both inputs name it and the way never rises above it.
+All stages in both sets are compared, not only the last ones: a fork that gave nothing has no later stage that
+would show its run.
 
-One side may well name S in its own lineage. This is how a summary of siblings comes back to each of them:
-`share(score, total(scores))` compares the run of `score` that its lineage names with those that `total` was built on.
-And it may do both: the output of `share` names the run of its own `score`, and was also built on those of all its
-siblings; if that meets a third thing made from all scores, its digest is what counts, so `share` carries one, too.
-
-A digest covers all nodes of S below the *scope*, the shallowest node on its way. Where the scopes of the two sides
-differ, comparing needs all nodes of S below the shallower scope at one instance, so the meeting groups there.
+Digests are sums over nodes, so that a join of joins adds them up. That is exact as long as a way, once S is
+dropped, never descends again. Where it does, as in `share(score, total(scores))`, a digest over all siblings
+would have to be compared at one of them, which does not know the others; such a flow is refused.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from streams.core.plan import Comparison
 from streams.flow.ancestry import Ancestry, common_prefix, is_above
+from streams.flow.errors import RefusedFlowError, ancestry_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,34 +45,39 @@ class Traced:
 class Digests:
     carried: Mapping[str, frozenset[str]]
     """Per stage: whose digests its records carry."""
-    scope_depth: Mapping[str, int]
-    """Per meeting stage: the depth at which it must group to compare; absent where nothing more is asked."""
+    compared: Mapping[str, tuple[Comparison, ...]]
+    """Per meeting stage: what it compares; absent where nothing."""
 
 
 _At = tuple[str, Ancestry]  # a stage, and the shallowest ancestry on the way from there to the input
 
 
 def digests(stages: Sequence[Traced]) -> Digests:
-    """`stages` in topological order. Cost: O(pairs of inputs × stages × depth) per stage; it runs once, at import."""
+    """`stages` in topological order. Raises RefusedFlowError where digests could not be compared.
+
+    Cost: O(pairs of inputs × stages × depth) per stage; it runs once, at import.
+    """
     by_name = {stage.name: stage for stage in stages}
     carried: dict[str, set[str]] = {stage.name: set() for stage in stages}
-    scope_depth: dict[str, int] = {}
+    compared: defaultdict[str, tuple[Comparison, ...]] = defaultdict(tuple)
     for meeting in stages:
         for first, second in combinations(sorted(set(meeting.sources)), 2):
             agreed = frozenset(by_name[first].lineage) & frozenset(by_name[second].lineage)
             sides = [_Ways(by_name, source, agreed) for source in (first, second)]
             for shared in sorted(sides[0].stages & sides[1].stages):
+                compared[meeting.name] += (Comparison(shared, (first, second)),)
                 for side in sides:
-                    for stage in side.past_the_drop(by_name[shared]):
+                    for stage, onward in side.past_the_drop(by_name[shared]):
                         carried[stage].add(shared)
-                scopes = {side.scope_depth(shared) for side in sides}
-                if len(scopes) > 1:
-                    scope_depth[meeting.name] = min(scopes | {scope_depth.get(meeting.name, min(scopes))})
-    return Digests({name: frozenset(stages) for name, stages in carried.items()}, scope_depth)
+                        reader = meeting if onward is None else by_name[onward]
+                        if len(reader.ancestry) > len(by_name[stage].ancestry):
+                            raise _handed_back(meeting.name, by_name[shared], stage, reader)
+    return Digests({name: frozenset(stages) for name, stages in carried.items()}, compared)
 
 
 class _Ways:
-    """All ways to one input on which nothing that both sides agree on decides what is seen of the stages before."""
+    """All ways to one input on which nothing that both sides agree on decides what is seen of the stages
+    before."""
 
     def __init__(self, by_name: Mapping[str, Traced], source: str, agreed: frozenset[str]) -> None:
         self._by_name = by_name
@@ -95,19 +101,30 @@ class _Ways:
     def stages(self) -> set[str]:
         return {name for name, _ in self._next}
 
-    def scope_depth(self, shared: str) -> int:
-        return min(len(shallowest) for name, shallowest in self._next if name == shared)
-
-    def past_the_drop(self, shared: Traced) -> Iterator[str]:
-        """The stages on these ways from `shared` at and after the first that is not below a node of it."""
+    def past_the_drop(self, shared: Traced) -> Iterator[tuple[str, str | None]]:
+        """The stages on these ways from `shared` at and after the first that is not below a node of it, each with the
+        stage after it; None for the meeting."""
         waiting = [(at, False) for at in self._next if at[0] == shared.name]
         seen = set(waiting)
         while waiting:
             at, dropped = waiting.pop()
-            if dropped:
-                yield at[0]
+            if dropped and not self._next[at]:
+                yield at[0], None
             for onward in self._next[at]:
+                if dropped:
+                    yield at[0], onward[0]
                 step = (onward, dropped or not is_above(shared.ancestry, self._by_name[onward[0]].ancestry))
                 if step not in seen:
                     seen.add(step)
                     waiting.append(step)
+
+
+def _handed_back(meeting: str, shared: Traced, summary: str, reader: Traced) -> RefusedFlowError:
+    return RefusedFlowError(
+        "flow.handed-back",
+        f"its inputs both come from {shared.name!r} ({ancestry_words(shared.ancestry)}), on one way through "
+        f"{summary!r}, which was made from several of them and is handed back to {reader.name!r} "
+        f"({ancestry_words(reader.ancestry)})",
+        stage=meeting,
+        hint=f"Do it in one stage that takes the output of {shared.name!r} as a Stream and yields the results",
+    )

@@ -1,4 +1,5 @@
-"""What a stage function's signature says: which parameters are joined, and whether it maps, forks or prompts."""
+"""What a stage function's signature says: which parameters are joined, and whether it maps, forks or
+prompts."""
 
 from __future__ import annotations
 
@@ -24,6 +25,11 @@ from streams.flow.values import Chunk, Drop, Failed, Prompt
 
 _FORKS_ASYNC: Final = (AsyncIterator, AsyncGenerator)
 _FORKS_SYNC: Final = (Iterator, Generator)
+_NO_PLAIN_FUNCTION: Final = (
+    inspect.iscoroutinefunction,
+    inspect.isgeneratorfunction,
+    inspect.isasyncgenfunction,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +55,8 @@ def read_signature(
 ) -> StageSignature:
     """Read the annotations of one stage function. `local_names` are those visible where it is defined.
 
-    Raises RefusedFlowError: an annotation is missing or not known, a type cannot be a record, a function that is
-    given streams cannot wait for them, a @model stage returns something else than a Prompt.
+    Raises RefusedFlowError: an annotation is missing or not known, a type cannot be a record, a function that
+    is given streams cannot wait for them, a @model stage returns something else than a Prompt.
     """
     hints = _hints(function, name, local_names)
     parameters = tuple(_parameter(p, hints, name) for p in inspect.signature(function).parameters.values())
@@ -72,21 +78,50 @@ def read_signature(
     return StageSignature(kind, parameters, output_type)
 
 
-def _hints(function: Callable[..., Any], name: str, local_names: Mapping[str, Any]) -> dict[str, Any]:
+def read_flow(function: Callable[..., Any], pipeline: str, local_names: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The types of a flow's request and answer. Raises RefusedFlowError as `read_signature`."""
+    parameters = tuple(inspect.signature(function).parameters.values())
+    if len(parameters) != 1 or parameters[0].kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
+        raise RefusedFlowError(
+            "flow.parameters",
+            f"the flow of {pipeline!r} must take one parameter, the request",
+            hint="Put everything that a request says into one model",
+        )
+    if any(is_that(function) for is_that in _NO_PLAIN_FUNCTION):
+        raise RefusedFlowError(
+            "flow.async",
+            f"the flow of {pipeline!r} is async or yields, but it only connects stages",
+            hint="Make it a plain 'def' that returns the output of the last stage",
+        )
+    hints = _hints(function, None, local_names)
+    for what in (parameters[0].name, "return"):
+        if what not in hints:
+            raise RefusedFlowError(
+                "flow.annotation",
+                f"the flow of {pipeline!r} has no annotation for {what!r}",
+                hint="Write the types of request and answer: 'def flow(question: Question) -> Report'",
+            )
+    request_type = hints[parameters[0].name]
+    _check_record(request_type, None, parameters[0].name)
+    return request_type, hints["return"]
+
+
+def _hints(function: Callable[..., Any], stage: str | None, local_names: Mapping[str, Any]) -> dict[str, Any]:
+    of_what = "the flow's" if stage is None else "its"
     try:
         return get_type_hints(function, localns=dict(local_names), include_extras=True)
     except NameError as error:
         raise RefusedFlowError(
             "flow.annotation",
-            f"its annotations name {error.name!r}, which is not known when the pipeline is imported",
-            stage=name,
-            hint="Import it outside of 'if TYPE_CHECKING', and define it above the stage",
+            f"{of_what} annotations name {error.name!r}, which is not known when the pipeline is imported",
+            stage=stage,
+            hint="Import it outside of 'if TYPE_CHECKING', and define it above",
         ) from error
     except TypeError as error:
         raise RefusedFlowError(
             "flow.annotation",
-            f"its annotations are not types ({error})",
-            stage=name,
+            f"{of_what} annotations are not types ({error})",
+            stage=stage,
             hint="Annotate it with types",
         ) from error
 
@@ -126,9 +161,7 @@ def _parameter(parameter: inspect.Parameter, hints: Mapping[str, Any], stage: st
     return Parameter(name, mode, item, takes_failed, required=parameter.default is parameter.empty)
 
 
-def _output(
-    function: Callable[..., Any], annotation: Any, stage: str, is_model: bool
-) -> tuple[StageKind, Any]:
+def _output(function: Callable[..., Any], annotation: Any, stage: str, is_model: bool) -> tuple[StageKind, Any]:
     value, _ = without(annotation, Drop)
     if is_model:
         if not (isinstance(value, type) and issubclass(value, Prompt)):
@@ -136,7 +169,7 @@ def _output(
                 "flow.prompt",
                 f"is a @model stage, and returns {type_name(annotation)}",
                 stage=stage,
-                hint="Return a Prompt: its text goes to the model, and the stage's output is what the model writes",
+                hint="Return a Prompt; the output of the stage is what the model writes",
             )
         return StageKind.MODEL, str
     if isinstance(value, type) and issubclass(value, Prompt):
@@ -170,7 +203,7 @@ def _output(
     return StageKind.MAP, value
 
 
-def _check_record(annotation: Any, stage: str, parameter: str | None) -> None:
+def _check_record(annotation: Any, stage: str | None, parameter: str | None) -> None:
     for part in members(annotation):
         if part in (Drop, Failed, Prompt, Chunk, Stream) or get_origin(part) is Stream:
             reason: str | None = f"{type_name(part)} is no value of its own there"

@@ -15,8 +15,9 @@ T_co = TypeVar("T_co", covariant=True)
 class Stream(ABC, Generic[T_co]):
     """All items below one node, each handed over as soon as it is here; it ends when the last one has ended.
 
-    Iterate it with `async for`: by child index, so that the result does not depend on who was faster. Filtered items
-    are skipped. The runtime may close the stage while it waits here, when what it was given is superseded.
+    Iterate it with `async for`: by child index, so that the result does not depend on who was faster.
+    Filtered items are skipped. The runtime may close the stage while it waits here, when what it was given is
+    superseded.
     """
 
     @abstractmethod
@@ -25,14 +26,16 @@ class Stream(ABC, Generic[T_co]):
 
     @abstractmethod
     def unordered(self) -> AsyncIterator[T_co]:
-        """Items in the order in which they arrive, for results that do not depend on it; a text stays in order."""
+        """Items in the order in which they arrive, for results that do not depend on it; a text stays in
+        order."""
 
     async def collect(self) -> list[T_co]:
         """Wait for the end; all items in index order."""
         return [item async for item in self]
 
     async def text(self) -> str:
-        """Wait for the end of a text and return the whole of it. Raises StageError on a stream of anything else."""
+        """Wait for the end of a text and return the whole of it. Raises StageError on a stream of
+        anything else."""
         parts: list[str] = []
         async for item in self:
             match item:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from streams.core.plan import REQUEST, InputMode, InputPlan, Plan, StageKind, StagePlan
 from streams.flow.ancestry import Ancestry, Input, is_above, node_ancestry
@@ -16,8 +16,6 @@ from streams.flow.reconvergence import Traced, digests
 from streams.flow.signature import Parameter
 from streams.flow.types import fits, type_name
 from streams.flow.values import Chunk
-
-_NO_MORE_DEPTH: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,8 @@ class _Call:
 
 @dataclass(slots=True)
 class Trace:
-    """Collects the calls of one flow function, in order: a topological order, since handles come from calls."""
+    """Collects the calls of one flow function, in order: a topological order, since handles come from
+    calls."""
 
     pipeline: str
     request_type: Any
@@ -46,9 +45,11 @@ class Trace:
         self._check_first_use(stage.name, origins)
         if not origins:
             raise RefusedFlowError(
-                "flow.no-input", "has no input, so nothing would ever start it", stage=stage.name,
+                "flow.no-input",
+                "has no input, so nothing would ever start it",
+                stage=stage.name,
                 hint="Pass it the request or the output of another stage",
-            )  # fmt: skip
+            )
         parameters = {p.name: p for p in stage.signature.parameters}
         for name, origin in origins.items():
             _check_item(stage.name, parameters[name], origin)
@@ -85,12 +86,12 @@ class Trace:
                     "flow.unused",
                     "its output does not reach the answer" if called else "the flow never calls it",
                     stage=name,
-                    hint="Pass its output to a stage that leads to the answer, or remove the stage: a request is closed when "
+                    hint="Lead its output to the answer, or remove the stage: a request is closed when "
                     "it has its answer, whatever else is still running",
                 )
         calls = tuple(self.calls.values())
         compared = digests([_traced(call) for call in calls])
-        readers = [_reader(call, compared.scope_depth.get(call.stage.name, _NO_MORE_DEPTH)) for call in calls]
+        readers = [_reader(call) for call in calls]
         closer = Reader((REQUEST, origin.source), 0)
         keys = key_depths([*readers, closer])
         return Plan(
@@ -108,6 +109,7 @@ class Trace:
                     output_type=call.stage.signature.output_type,
                     key_depth=keys[call.stage.name],
                     digests=tuple(name for name in self.calls if name in compared.carried[call.stage.name]),
+                    compares=compared.compared.get(call.stage.name, ()),
                     retries=call.stage.retries,
                     on_error=call.stage.on_error,
                     timeout_seconds=call.stage.timeout_seconds,
@@ -122,7 +124,8 @@ class Trace:
         if not isinstance(argument, Handle):
             raise RefusedFlowError(
                 "flow.constant",
-                f"parameter {parameter!r} is given a {type(argument).__name__} in the flow, and not the output of a stage",
+                f"parameter {parameter!r} is given a {type(argument).__name__} in the flow, and not the "
+                "output of a stage",
                 stage=stage,
                 parameter=parameter,
                 hint="Give the parameter a default and leave it out here, or put the value into the request",
@@ -133,7 +136,7 @@ class Trace:
                 f"parameter {parameter!r} is given a value of another pipeline or of an earlier tracing",
                 stage=stage,
                 parameter=parameter,
-                hint="Use only what this flow's parameter and its own stages gave; pipelines meet through their topics",
+                hint="Use only the flow's own parameter and what its stages gave",
             )
         return origin_of(argument)
 
@@ -147,12 +150,14 @@ class Trace:
                     f"{parameter!r} ({ancestry_words(origin.ancestry)}) is, or was made from, the stage's own output",
                     stage=stage,
                     parameter=parameter,
-                    hint="A flow has no loops: write the loop inside one stage, or define a stage for each round",
+                    hint="Write the loop inside one stage, or define a stage for each round",
                 )
         raise RefusedFlowError(
-            "flow.reused", "is called twice in the flow, and has one topic for its output", stage=stage,
+            "flow.reused",
+            "is called twice in the flow, and has one topic for its output",
+            stage=stage,
             hint="Define a second stage that calls the same function",
-        )  # fmt: skip
+        )
 
     def _ancestors_of(self, source: str) -> frozenset[str]:
         return frozenset() if source == REQUEST else self.calls[source].descends_from
@@ -169,14 +174,16 @@ class Trace:
     def _answer(self, answer: Any, annotation: Any) -> Origin:
         if not isinstance(answer, Handle):
             raise RefusedFlowError(
-                "flow.answer", f"the flow returns a {type(answer).__name__}, and not the output of a stage",
+                "flow.answer",
+                f"the flow returns a {type(answer).__name__}, and not the output of a stage",
                 hint="Return what the last stage gave",
-            )  # fmt: skip
+            )
         if trace_of(answer) is not self:
             raise RefusedFlowError(
-                "flow.foreign", "the flow returns a value of another pipeline or of an earlier tracing",
+                "flow.foreign",
+                "the flow returns a value of another pipeline or of an earlier tracing",
                 hint="Return the output of one of this pipeline's stages",
-            )  # fmt: skip
+            )
         origin = origin_of(answer)
         if origin.source == REQUEST:
             raise RefusedFlowError(
@@ -185,10 +192,11 @@ class Trace:
         if origin.ancestry:
             raise RefusedFlowError(
                 "flow.answer-depth",
-                f"the flow returns the output of {origin.source!r}, which is {ancestry_words(origin.ancestry)}, but a request "
+                f"the flow returns the output of {origin.source!r}, which is "
+                f"{ancestry_words(origin.ancestry)}, but a request "
                 "has one answer",
                 stage=origin.source,
-                hint=f"Collect it first, in a stage with a parameter of type Stream[{type_name(origin.item_type)}]",
+                hint=f"Collect it in a stage with a parameter typed Stream[{type_name(origin.item_type)}]",
             )
         if not fits(origin.item_type, annotation):
             raise RefusedFlowError(
@@ -207,7 +215,8 @@ def _check_item(stage: str, parameter: Parameter, origin: Origin) -> None:
     if origin.is_text and parameter.mode is InputMode.ITEM:
         raise RefusedFlowError(
             "flow.text",
-            f"parameter {parameter.name!r} is typed {type_name(wanted)}, but {origin.source!r} is a model whose text comes "
+            f"parameter {parameter.name!r} is typed {type_name(wanted)}, but {origin.source!r} is a model "
+            "whose text comes "
             f"in pieces ({ancestry_words(origin.ancestry)})",
             stage=stage,
             parameter=parameter.name,
@@ -237,8 +246,6 @@ def _traced(call: _Call) -> Traced:
     return Traced(call.stage.name, sources, call.ancestry, call.lineage)
 
 
-def _reader(call: _Call, compares_at: int) -> Reader:
+def _reader(call: _Call) -> Reader:
     plain = (i.depth for i in call.inputs if i.mode is InputMode.ITEM)
-    return Reader(
-        tuple(sorted({i.source for i in call.inputs})), min(len(call.ancestry), compares_at, *plain)
-    )
+    return Reader(tuple(sorted({i.source for i in call.inputs})), min((len(call.ancestry), *plain)))

@@ -1,4 +1,5 @@
-"""Does a produced type fit a parameter, and can it be a record? Both are asked once, when a flow is traced."""
+"""Does a produced type fit a parameter, and can it be a record? Both are asked once, when a flow is
+traced."""
 
 from __future__ import annotations
 
@@ -60,8 +61,8 @@ def not_a_record(annotation: Any) -> str | None:
 def fits(produced: Any, wanted: Any) -> bool:
     """Whether every value of `produced`, written as JSON, can be read as `wanted`.
 
-    Equal types, subclasses, members of unions, int for float, Any on either side, and the same inside lists, dicts
-    and other generics. It goes by types only: a validator may still refuse a value when it comes.
+    Equal types, subclasses, members of unions, int for float, Any on either side, and the same inside lists,
+    dicts and other generics. It goes by types only: a validator may still refuse a value when it comes.
     """
     produced, wanted = _plain(produced), _plain(wanted)
     if produced is Any or wanted is Any or wanted is object or produced == wanted:
@@ -81,7 +82,7 @@ def _class_fits(produced: Any, wanted: Any) -> bool:
     outer, inner = get_origin(produced) or produced, get_origin(wanted) or wanted
     if not isinstance(outer, type) or not isinstance(inner, type):
         return False
-    if outer is int and inner is float:
+    if issubclass(outer, int) and inner is float:
         return True
     if not issubclass(outer, inner):
         return False

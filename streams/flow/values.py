@@ -1,4 +1,5 @@
-"""What stages hand to each other beside their own models: prompts, chunks of text, and what stands for a lost item."""
+"""What stages hand to each other beside their own models: prompts, chunks of text, and what stands for a
+lost item."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ class Prompt(Sampling):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a text, as `Stream[Chunk]` gives it. Where one chunk ends says nothing: texts are re-cut on the way."""
+    """A piece of a text, as `Stream[Chunk]` gives it. Where one chunk ends says nothing: texts are re-cut
+    on the way."""
 
     position: int
     """Index of its first token in the text."""
@@ -49,7 +51,8 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Returned (or yielded) in place of a value: the item is filtered out, and joins above it still complete."""
+    """Returned (or yielded) in place of a value: the item is filtered out, and joins above it still
+    complete."""
 
 
 class Failed(BaseModel):

@@ -1,24 +1,32 @@
 """A consumer on its own thread: batches and rebalances reach the event loop, offsets come back from it.
 
 The thread does nothing but poll. A batch is handed over and the thread goes on to the next; at most BATCHES_AHEAD
-wait for the loop, so that memory stays bounded without ever pausing a partition.
+wait for the loop, so that memory stays bounded without ever pausing a partition. The client (2.16) holds a lock while
+it polls, and a call from another thread starves beside it (a `committed` took 17 s): whatever else is asked of the
+consumer is asked on this thread, between two polls.
 """
 
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
+import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar, cast
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.errors import BrokerError
 from streams.settings import KafkaSettings
 
+T = TypeVar("T")
+
 BATCH_RECORDS: Final = 500
 BATCHES_AHEAD: Final = 4
-POLL_SECONDS: Final = 0.1
+POLL_SECONDS: Final = 0.05
+"""Longest wait of a call for an idle poll; a record ends the poll at once."""
 
 REVOKE_SECONDS: Final = 20.0
 """Shared by everything inside one revoke; the coordinator waits `session.timeout` of silence, and heartbeats go on."""
@@ -40,31 +48,55 @@ CONSUMER_CONFIG: Final = {
 }
 
 RETRIABLE: Final = (
-    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 — librdkafka's own codes have this name
-    KafkaError._TRANSPORT,  # noqa: SLF001
-    KafkaError._RESOLVE,  # noqa: SLF001
-    KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TRANSPORT,
+    KafkaError._RESOLVE,
+    KafkaError._TIMED_OUT,
+    KafkaError._TIMED_OUT_QUEUE,
+    KafkaError._WAIT_COORD,
+    KafkaError._UNKNOWN_PARTITION,  # as the four below: of a broker that has just come back, or has just been replaced
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.KAFKA_STORAGE_ERROR,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.NOT_ENOUGH_REPLICAS,
+    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError.STALE_MEMBER_EPOCH,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNSTABLE_OFFSET_COMMIT,
 )
+"""Errors that only ask for patience: the same call succeeds when the cluster is well again."""
+
+NOT_MEMBER: Final = (
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.FENCED_MEMBER_EPOCH,
+    KafkaError.REBALANCE_IN_PROGRESS,
+)
+"""A commit that is refused with one of these: the slots are lost, and the rebalance callback will say so."""
 
 
 class Owner(Protocol):
     """Who is told of partitions and records; every method runs on the loop."""
 
     def assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """New partitions, paused, positioned at their committed offsets."""
+        """New partitions, paused, positioned at their committed offsets, with the metadata beside them."""
 
     async def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         """Still owned until this returns: stop commits, wait for those on their way."""
 
-    def lost(self, partitions: Sequence[TopicPartition]) -> None:
-        """Owned by somebody else already."""
+    async def lost(self, partitions: Sequence[TopicPartition]) -> None:
+        """Owned by somebody else already: drop them, commit nothing."""
 
     def records(self, batch: Sequence[Message]) -> None: ...
 
@@ -79,12 +111,27 @@ class ConsumerThread:
         self._loop: Final = asyncio.get_running_loop()
         self._ahead: Final = threading.Semaphore(BATCHES_AHEAD)
         self._is_open = True
+        self._calls: Final[queue.SimpleQueue[Callable[[], None]]] = queue.SimpleQueue()
         self._thread: Final = threading.Thread(target=self._run, name=f"consumer {group}", daemon=True)
 
-    @property
-    def consumer(self) -> Consumer:
-        """For calls that librdkafka allows from any thread: committed, commit, watermarks, seek, resume."""
-        return self._consumer
+    async def call(self, function: Callable[[Consumer], T]) -> T:
+        """Run on the thread, between two polls; the thread waits meanwhile, so it must be short."""
+        future: asyncio.Future[T] = self._loop.create_future()
+
+        def run() -> None:
+            try:
+                result = function(self._consumer)
+            except BaseException as error:  # noqa: BLE001 — for whoever asked
+                self._call_soon(_fail, future, error)
+            else:
+                self._call_soon(_finish, future, result)
+
+        self._calls.put(run)
+        return await future
+
+    async def commit(self, places: list[TopicPartition]) -> KafkaError | None:
+        """None, or why not. On the thread, so that no commit is ever on its way inside a rebalance callback."""
+        return await self.call(partial(_commit, places))
 
     def start(self) -> None:
         self._thread.start()
@@ -96,6 +143,7 @@ class ConsumerThread:
             )
             while self._is_open:
                 self._poll()
+                self._serve_calls()
             self._consumer.close()
         except BaseException as error:  # noqa: BLE001 — a thread's error reaches nobody by itself
             self._call_soon(self._owner.fatal, error)
@@ -109,6 +157,7 @@ class ConsumerThread:
         if not batch:
             return
         while not self._ahead.acquire(timeout=POLL_SECONDS):
+            self._serve_calls()
             if not self._is_open:
                 return
         self._call_soon(self._hand_over, batch)
@@ -117,7 +166,7 @@ class ConsumerThread:
         error = message.error()
         if error is None:
             return True
-        if error.fatal() or error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001
+        if error.fatal() or error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             what = f"{message.topic()}[{message.partition()}] at {message.offset()}"
             raise BrokerError(
                 f"cannot read {what}: {error.str()}. Records of open requests may be gone: raise the topic's "
@@ -140,13 +189,22 @@ class ConsumerThread:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if not partitions:
             return
-        found = retrying(lambda: consumer.committed(partitions, timeout=CALL_SECONDS))
-        for partition in found:
-            if partition.offset < 0:
-                partition.offset = OFFSET_BEGINNING
+        try:
+            found = retrying(lambda: consumer.committed(partitions, timeout=CALL_SECONDS))
+        except KafkaException as error:
+            if error.args[0].code() not in NOT_MEMBER:
+                raise
+            consumer.incremental_assign(partitions)  # thrown out meanwhile; the next callback takes them away again
+            consumer.pause(partitions)
+            return
+        for place in found:
+            if place.offset < 0:  # a new group begins with the first record there is
+                place.offset, _ = retrying(
+                    lambda place=place: consumer.get_watermark_offsets(place, timeout=CALL_SECONDS, cached=False)  # type: ignore[misc]
+                )
         consumer.incremental_assign(found)
         consumer.pause(found)  # until the slot is taken over
-        self._call_soon(self._owner.assigned, partitions)
+        self._call_soon(self._owner.assigned, found)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if partitions and not self._loop.is_closed():
@@ -154,12 +212,25 @@ class ConsumerThread:
             consumer.incremental_unassign(partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if partitions:
-            self._call_soon(self._owner.lost, partitions)
+        if partitions and not self._loop.is_closed():
+            self._wait(self._owner.lost(partitions))
             consumer.incremental_unassign(partitions)
 
     def _wait(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(REVOKE_SECONDS)
+        """Wait inside a callback; the coroutine's calls are served meanwhile."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future.add_done_callback(lambda _: self._calls.put(lambda: None))
+        ends_at = time.monotonic() + REVOKE_SECONDS
+        while not future.done():
+            self._calls.get(timeout=max(0.0, ends_at - time.monotonic()))()
+        # A commit that was asked for before the slots were dropped goes out as the member that owned them, and is
+        # refused. After this callback it would go out as the member that has joined anew, and be taken.
+        self._serve_calls()
+        future.result()
+
+    def _serve_calls(self) -> None:
+        while not self._calls.empty():
+            self._calls.get()()
 
     async def close(self) -> None:
         """Leave the group; the owner's `revoked` runs first."""
@@ -168,7 +239,27 @@ class ConsumerThread:
             await asyncio.to_thread(self._thread.join, REVOKE_SECONDS)
 
 
-T = TypeVar("T")
+def _commit(places: list[TopicPartition], consumer: Consumer) -> KafkaError | None:
+    try:
+        done = consumer.commit(offsets=places, asynchronous=False)
+    except KafkaException as error:
+        return cast("KafkaError", error.args[0])
+    return next((place.error for place in done or () if place.error is not None), None)
+
+
+def _finish(future: asyncio.Future[Any], result: object) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
+    """The headers as the broker sent them; the client types what one may produce."""
+    return cast("list[tuple[str, bytes | None]]", message.headers() or [])
 
 
 def retrying(call: Callable[[], T], *, still: Callable[[], bool] = lambda: True) -> T:

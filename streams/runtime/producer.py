@@ -58,9 +58,7 @@ class LoopProducer:
         while True:
             try:
                 if partition >= 0:
-                    self._producer.produce(
-                        topic, value, key, partition=partition, on_delivery=report, headers=headers
-                    )
+                    self._producer.produce(topic, value, key, partition=partition, on_delivery=report, headers=headers)
                 else:
                     self._producer.produce(topic, value, key, on_delivery=report, headers=headers)
             except BufferError:
@@ -105,3 +103,4 @@ class LoopProducer:
         await self.flush()
         self._is_open = False
         await asyncio.to_thread(self._thread.join, 5)
+        await asyncio.to_thread(self._producer.close)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, cast
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import (
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -20,6 +22,9 @@ from streams.errors import BrokerError, ConfigError
 from streams.settings import KafkaSettings, PipelineSettings
 
 ADMIN_SECONDS: Final = 30.0
+TRY_SECONDS: Final = 5.0
+"""Of the above: longest wait of one client before another one tries."""
+RETRY_SECONDS: Final = 0.5
 
 LARGE_RECORD_BYTES: Final = 16 * 1024 * 1024
 """Of topics that take what clients send, so that a request that is too large still gets its typed error."""
@@ -43,6 +48,10 @@ def dead_letters_topic(pipeline: str) -> str:
 
 def prompts_topic(model: str) -> str:
     return f"models.{model}.prompts"
+
+
+WORKERS_STATE: Final = "workers.state"
+"""What workers say of themselves; key: worker id."""
 
 
 def group_of(pipeline: str, role: str) -> str:
@@ -75,6 +84,11 @@ def topics_of(plan: Plan, settings: PipelineSettings) -> dict[str, NewTopic]:
 def prompt_topic_of(model: str, settings: PipelineSettings) -> NewTopic:
     config = {"retention.ms": str(settings.retention_hours * 3_600_000), "message.timestamp.type": "LogAppendTime"}
     return _new_topic(prompts_topic(model), settings.lanes, settings, config)
+
+
+def state_topic(settings: PipelineSettings) -> NewTopic:
+    config = {"cleanup.policy": "compact", "segment.ms": "600000", "max.message.bytes": "4000000"}
+    return _new_topic(WORKERS_STATE, 1, settings, config)
 
 
 def _new_topic(name: str, partitions: int, settings: PipelineSettings, config: Mapping[str, str]) -> NewTopic:
@@ -130,9 +144,25 @@ def set_session_timeouts(kafka: KafkaSettings, groups: Iterable[str], settings: 
             ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in values.items()
         ]
         resources.append(ConfigResource(ResourceType.GROUP, group, incremental_configs=entries))
-    for future in AdminClient(kafka.client()).incremental_alter_configs(resources).values():
+    ends_at = time.monotonic() + ADMIN_SECONDS
+    while (error := _alter(kafka, resources)) is not None:
+        if error.code() in (KafkaError.INVALID_CONFIG, KafkaError.INVALID_REQUEST):
+            return
+        if time.monotonic() > ends_at:
+            raise BrokerError(f"cannot set the session timeouts of groups at {kafka.bootstrap}: {error.str()}")
+        threading.Event().wait(RETRY_SECONDS)
+
+
+def _alter(kafka: KafkaSettings, resources: list[ConfigResource]) -> KafkaError | None:
+    """One try, with a client of its own: the first error, or None.
+
+    A client that was told of no controller, because the only broker had just missed a heartbeat, does not ask again
+    until its metadata expire: four of ten processes that started at once on a busy machine waited 60 s for nothing.
+    """
+    admin = AdminClient(kafka.client())  # its futures end with it
+    for future in admin.incremental_alter_configs(resources, request_timeout=TRY_SECONDS).values():
         try:
             future.result()
         except KafkaException as error:
-            if error.args[0].code() not in (KafkaError.INVALID_CONFIG, KafkaError.INVALID_REQUEST):
-                raise
+            return cast("KafkaError", error.args[0])
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +35,7 @@ def default_gguf() -> Path:
             code="config.model_missing",
         ) from missing
     # Written beside its final name first: workers that start together would otherwise read each other's half.
-    target = package.default_output_path()
+    target = Path(package.default_output_path())
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             os.replace(package.assemble(Path(folder) / target.name), target)
@@ -46,3 +47,17 @@ def default_gguf() -> Path:
             f"{target} is not the model that the package holds; delete it and start again.",
             code="config.model_damaged",
         ) from damaged
+
+
+def default_hf_folder() -> Path:
+    """The same model as a folder for vLLM; converted (550 MB, some 15 s) to the user's cache the first time. Blocks."""
+    from workers.engines.gguf_to_hf import convert  # noqa: PLC0415 (torch and gguf come with the extra vllm only)
+
+    target = Path.home() / ".cache" / "descant" / MODEL_NAME
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            convert(default_gguf(), Path(folder) / "model")
+            with suppress(OSError):  # another worker was first
+                os.replace(Path(folder) / "model", target)
+    return target

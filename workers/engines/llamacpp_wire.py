@@ -15,11 +15,11 @@ from workers.errors import EngineDeadError, PromptError
 _USERS_FAULT = frozenset({"invalid_request_error", "exceed_context_size_error", "not_supported_error"})
 
 
-def completion_body(prompt: Sequence[int], sampling: Sampling, done: int, top_k: int) -> dict[str, Any]:
-    """The request for the tokens after `prompt`, of which the last `done` are output that exists already."""
+def completion_body(prompt: Sequence[int], sampling: Sampling, max_tokens: int, top_k: int) -> dict[str, Any]:
+    """The request for at most `max_tokens` after `prompt`; top_k as in `LlamaCppSettings`."""
     body: dict[str, Any] = {
         "prompt": list(prompt),
-        "n_predict": sampling.max_tokens - done,
+        "n_predict": max_tokens,
         "stream": True,
         "cache_prompt": True,
         "return_tokens": True,
@@ -41,12 +41,6 @@ def completion_body(prompt: Sequence[int], sampling: Sampling, done: int, top_k:
 def raise_error(error: Mapping[str, Any]) -> None:
     """Raise what an error object of the server means here. Its message is not repeated: it may quote the prompt."""
     kind = str(error.get("type", "unknown"))
-    if kind == "exceed_context_size_error":
-        raise PromptError(
-            f"the prompt has {error.get('n_prompt_tokens')} tokens, this model's context {error.get('n_ctx')}; "
-            "shorten it or give the worker a larger `context`.",
-            code="model.prompt_too_long",
-        )
     if kind in _USERS_FAULT:
         raise PromptError(f"llama.cpp refuses the request ({kind}); check the sampling parameters.")
     raise EngineDeadError(f"llama.cpp failed in the middle of a generation ({kind}).")
@@ -82,9 +76,7 @@ class Reader:
         count = self._start + int(event["tokens_predicted"]) - self._position
         if event["stop"]:
             finish = "length" if event["stop_type"] == "limit" else "stop"
-            count = len(
-                ids
-            )  # beyond the streamed ones there is only a character cut in two, of which nothing shows
+            count = len(ids)  # beyond the streamed ones there is only a character cut in two, of which nothing shows
         chunk = TokenChunk(
             position=self._position,
             text=event["content"],

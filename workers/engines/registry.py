@@ -40,28 +40,19 @@ def create_engine(name: str, settings: Mapping[str, object] | None = None) -> En
     """
     known = engines()
     if name not in known:
-        raise ConfigError(
-            f"there is no engine {name!r}; there are {', '.join(known)}.", code="config.engine_unknown"
-        )
+        raise ConfigError(f"there is no engine {name!r}; there are {', '.join(known)}.", code="config.engine_unknown")
     try:
-        factory = cast("EngineFactory", known[name].load())
+        return cast("EngineFactory", known[name].load())(settings or {})
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in _EXTRAS.get(name, ()):
             raise
         raise ConfigError(
-            f"the engine {name!r} needs {missing.name}: pip install 'descant[{name}]'.",
-            code="config.engine_missing",
+            f"the engine {name!r} needs {missing.name}: pip install 'descant[{name}]'.", code="config.engine_missing"
         ) from missing
-    try:
-        return factory(settings or {})
     except ValidationError as refused:
-        raise ConfigError(
-            f"settings of the engine {name!r}: {_reasons(refused)}", code="config.engine"
-        ) from None
+        raise ConfigError(f"settings of the engine {name!r}: {_reasons(refused)}", code="config.engine") from None
 
 
 def _reasons(refused: ValidationError) -> str:
-    errors = refused.errors(
-        include_input=False, include_url=False, include_context=False
-    )  # an input may be a key
+    errors = refused.errors(include_input=False, include_url=False, include_context=False)  # an input may be a key
     return "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in errors)

@@ -1,0 +1,266 @@
+"""`descant alerts` and `descant assertions`: watch flags, run assertions, and see how they are doing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from assertions.catalogue import load
+from assertions.core.definition import Assertion
+from assertions.core.flag import Flag, FlagState
+from assertions.errors import AssertionSetupError
+from assertions.history import flags_of, health_of
+from assertions.offline import evaluate, labelled, read_labels, read_observations
+from assertions.subscription import Since
+from assertions.subscription import alerts as subscribe
+from assertions.webhooks import Webhook, deliver
+from streams.cli.options import AsJson, Bootstrap, kafka_or_fail, messages, print_json
+from streams.settings import KafkaSettings
+
+app = typer.Typer(no_args_is_help=True, help="Run model assertions and see how they are doing.")
+Modules = Annotated[list[str] | None, typer.Argument(help="Python modules that define assertions.")]
+Module = Annotated[list[str] | None, typer.Option("--module", "-m", help="A module that defines assertions.")]
+
+console = Console(highlight=False)
+
+
+def alerts(
+    assertion: Annotated[str | None, typer.Option(help="Only this one's.")] = None,
+    min_severity: Annotated[float, typer.Option(min=0.0, help="Only as bad as this, or worse.")] = 0.0,
+    pipeline: Annotated[str | None, typer.Option(help="Only this pipeline's.")] = None,
+    since: Annotated[str, typer.Option(help="now, beginning, a time (2026-01-31T12:00) or an age (15m, 2h).")] = "now",
+    standing: Annotated[bool, typer.Option("--standing", help="Only flags that cannot be withdrawn any more.")] = False,
+    per_minute: Annotated[float | None, typer.Option(min=1.0, help="Most alerts of one assertion.")] = None,
+    resume: Annotated[str | None, typer.Option(help="A name; goes on where that name stopped.")] = None,
+    webhook: Annotated[
+        str | None, typer.Option(help="Post each alert here, signed with DESCANT_WEBHOOK_SECRET.")
+    ] = None,
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Watch flags as they are raised."""
+    kafka = KafkaSettings(bootstrap=kafka_or_fail(bootstrap))
+    subscription = subscribe(
+        kafka,
+        assertion=assertion,
+        min_severity=min_severity,
+        pipeline=pipeline,
+        since=parse_since(since),
+        standing_only=standing,
+        per_minute=per_minute,
+        resume=resume,
+    )
+    if webhook is not None:
+        secret = os.environ.get("DESCANT_WEBHOOK_SECRET", "")
+        if not secret:
+            raise AssertionSetupError(
+                "a webhook is signed: set DESCANT_WEBHOOK_SECRET to the secret that its server knows."
+            )
+        asyncio.run(deliver(subscription, Webhook(webhook, secret.encode()), kafka))
+        return
+
+    async def show() -> None:
+        async for flag in subscription:
+            print_json(flag.model_dump(mode="json", exclude_none=True)) if as_json else show_flag(flag)
+
+    try:
+        asyncio.run(show())
+    finally:
+        if limited := subscription.held_back.limited:
+            messages.print("held back, over the rate: " + ", ".join(f"{n} {name}" for name, n in limited.items()))
+
+
+@app.command()
+def run(
+    modules: Modules = None,
+    group: Annotated[str, typer.Option(help="Processes of one group share the judging.")] = "default",
+    intake: Annotated[bool, typer.Option(help="Read the pipelines; one process of a group does.")] = True,
+    bootstrap: Bootstrap = None,
+) -> None:
+    """Judge live traffic until Ctrl-C."""
+    try:
+        from assertions.processor.runner import Runner  # noqa: PLC0415 needs the extra
+    except ModuleNotFoundError as error:
+        raise AssertionSetupError(
+            f"running assertions needs the package {error.name!r}: pip install 'descant[assertions]'. "
+            "It may need an environment of its own (docs/assertions.md)."
+        ) from None
+    found, plans = load(modules or ())
+    kafka = KafkaSettings(bootstrap=kafka_or_fail(bootstrap))
+    runner = Runner(kafka, found, group=group, plans=plans, with_intake=intake)
+
+    async def until_told() -> None:
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(kind, runner.stop)
+        messages.print(f"{len(found)} assertions on {kafka.bootstrap}; Ctrl-C stops", style="dim")
+        await runner.run()
+
+    asyncio.run(until_told())
+
+
+@app.command("list")
+def list_(modules: Modules = None, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
+    """The assertions there are, and how those that run are doing."""
+    found, _ = load(modules or ())
+    health = health_of(KafkaSettings(bootstrap=kafka_or_fail(bootstrap))) if bootstrap else {}
+    rows = [{**describe(each), "health": health.get(each.name)} for each in found]
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("assertion", "version", "watches", "owner", "health", "evaluated", "fired", "errors")
+    for row in rows:
+        state: Any = row["health"] or {}
+        table.add_row(
+            row["name"],
+            row["version"],
+            ", ".join(row["on"]),
+            row["owner"],
+            state.get("state", "not running"),
+            str(state.get("evaluated", "")),
+            str(state.get("fired", "")),
+            str(sum(state.get("errors", {}).values()) or ""),
+        )
+    console.print(table)
+
+
+@app.command()
+def show(name: str, module: Module = None, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
+    """What one assertion checks, and how it is doing."""
+    found, _ = load(module or ())
+    chosen = choose(found, name)
+    described = describe(chosen)
+    if bootstrap:
+        described["health"] = health_of(KafkaSettings(bootstrap=kafka_or_fail(bootstrap))).get(name)
+    if as_json:
+        print_json(described)
+        return
+    for field, value in described.items():
+        console.print(f"[bold]{field:12}[/] {escape(str(value))}")
+
+
+@app.command("test")
+def run_over_file(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Observations: JSON lines or Parquet.")],
+    module: Module = None,
+    name: Annotated[str | None, typer.Option(help="Only this assertion.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(exists=True, help="Judge what people said instead: labels, JSON lines.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run assertions over a file: the flags are those of a live run."""
+    found, _ = load(module or ())
+    chosen = [choose(found, name)] if name else found
+    observations = read_observations(file)
+    if labels is not None:
+        observations = labelled(observations, read_labels(labels))
+    result = evaluate(chosen, observations)
+    if as_json:
+        print_json(
+            {
+                "observations": result.observations,
+                "flags": [flag.model_dump(mode="json", exclude_none=True) for flag in result.flags],
+                "health": {each: health.to_json() for each, health in result.health.items()},
+            }
+        )
+        return
+    for flag in result.flags:
+        show_flag(flag)
+    table = Table("assertion", "state", "evaluated", "abstained", "fired", "errors", "last error")
+    for each, health in result.health.items():
+        table.add_row(
+            each,
+            health.state.value,
+            str(health.evaluated),
+            str(health.abstained),
+            str(health.fired),
+            str(sum(health.errors.values())),
+            health.last_error,
+        )
+    console.print(table)
+
+
+@app.command()
+def history(
+    name: str,
+    since: Annotated[str, typer.Option(help="beginning, a time or an age (15m, 2h, 30d).")] = "30d",
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Flags of one assertion, by day, version and state."""
+    kafka = KafkaSettings(bootstrap=kafka_or_fail(bootstrap))
+    newest = flags_of(kafka, name, parse_since(since))
+    counts = Counter((flag.time[:10], flag.data.assertion.version, flag.state) for flag in newest.values())
+    days = sorted({(day, version) for day, version, _ in counts})
+    rows = [
+        {"day": day, "version": version, **{state.value: counts[day, version, state] for state in FlagState}}
+        for day, version in days
+    ]
+    if as_json:
+        print_json({"assertion": name, "days": rows, "health": health_of(kafka).get(name)})
+        return
+    table = Table("day", "version", *(state.value for state in FlagState))
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    console.print(table)
+
+
+def choose(found: list[Assertion], name: str) -> Assertion:
+    for each in found:
+        if each.name == name:
+            return each
+    known = ", ".join(each.name for each in found) or "none; name the module that defines it with --module"
+    raise AssertionSetupError(f"no assertion is called {name!r}. Known: {known}.")
+
+
+def describe(assertion: Assertion) -> dict[str, Any]:
+    window = assertion.window
+    return {
+        "name": assertion.name,
+        "version": assertion.version,
+        "on": [str(target) for target in assertion.on],
+        "owner": assertion.owner,
+        "tags": sorted(assertion.tags),
+        "severity": assertion.severity,
+        "window": None if window is None else {"count": window.count, "seconds": window.seconds},
+        "limit_seconds": assertion.limit_seconds,
+        "early": assertion.is_early,
+        "module": assertion.function.__module__,
+        "description": assertion.description,
+    }
+
+
+def show_flag(flag: Flag) -> None:
+    colour = {FlagState.PROVISIONAL: "yellow", FlagState.STANDING: "red", FlagState.WITHDRAWN: "dim"}[flag.state]
+    console.print(
+        f"[{colour}]{flag.state.value:11}[/] {flag.severity:8.3g}  [bold]{escape(flag.assertion)}[/]  "
+        f"{escape(flag.source)} {escape(flag.subject)}  {escape(flag.data.why or flag.data.assertion.rule)}"
+    )
+
+
+def parse_since(text: str) -> Since:
+    """now, beginning, an ISO time (UTC when it names no zone), or an age as 90s, 15m, 2h, 30d."""
+    if text == "now":
+        return "now"
+    if text == "beginning":
+        return "beginning"
+    units = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+    if text[:-1].isdecimal() and text[-1] in units:
+        return datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * units[text[-1]])
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise AssertionSetupError(
+            f"--since {text!r} is no time. Write now, beginning, 15m, 2h, or 2026-01-31T12:00."
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

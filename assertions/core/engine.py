@@ -1,0 +1,112 @@
+"""Several assertions over one log of events: the fold that is the same online, over history and over a file."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from assertions.core.consistency import Step
+from assertions.core.definition import Assertion, Member
+from assertions.core.evaluator import Evaluator, Task
+from assertions.core.flag import Flag
+from assertions.core.observation import Event, Observation, Seen, Watermark
+from assertions.core.severity import Broken, Outcome
+
+
+class Judging(Protocol):
+    """Calls users' functions, and answers for what they do."""
+
+    def keys(self, assertion: Assertion, member: Member) -> tuple[str, ...] | Broken:
+        """`assertion.keys(member)`, or how that failed. Never raises."""
+        ...
+
+    def outcomes(self, tasks: Sequence[Task]) -> Sequence[Outcome | Step]:
+        """One for each task, in order. Never raises."""
+        ...
+
+
+class Engine:
+    """Evaluators of several assertions, fed by one ordered log.
+
+    `take` gives the flags that changed. The watermark follows the largest event time seen, less each assertion's
+    lateness; `Watermark` events move it where no observation comes.
+    """
+
+    def __init__(
+        self,
+        assertions: Iterable[Assertion],
+        judging: Judging,
+        *,
+        context_before: Mapping[str, float] | None = None,
+    ) -> None:
+        """context_before: assertion name → frontier of a checkpoint, after a restart."""
+        known = context_before or {}
+        self._judging = judging
+        self._evaluators = {a.name: Evaluator(a, context_before=known.get(a.name, -math.inf)) for a in assertions}
+        self._watching: dict[tuple[str, tuple[str, ...]], list[Evaluator]] = defaultdict(list)
+        for evaluator in self._evaluators.values():
+            self._watching[evaluator.assertion.pipeline, evaluator.assertion.stages].append(evaluator)
+        self._seen_by: dict[str, list[Evaluator]] = {}
+        self.latest = -math.inf
+        """Largest event time so far, seconds."""
+
+    @property
+    def evaluators(self) -> Mapping[str, Evaluator]:
+        return self._evaluators
+
+    def watched(self, observation: Observation) -> list[Evaluator]:
+        """Those that look at such an observation now."""
+        watching = self._watching.get((observation.pipeline, observation.stages), ())
+        return [e for e in watching if observation.is_complete or e.assertion.is_early]
+
+    def take(self, events: Iterable[Event]) -> list[Flag]:
+        """Absorb a batch and judge what it makes due. The same final flags however the log is cut into batches."""
+        for event in events:
+            if isinstance(event, Watermark):
+                self._advance(event.time)
+            elif isinstance(event, Seen):
+                self._see(event)
+                self._advance(event.observation.time)
+            else:
+                for evaluator in self._evaluators.values():
+                    evaluator.absorb(event)
+        return self._settle()
+
+    def take_keyed(self, name: str, event: Event, keys: Sequence[str]) -> None:
+        """An event for one assertion, whose keys somebody else found; `settle` gives the flags."""
+        self._evaluators[name].absorb(event, keys)
+
+    def advance(self, time: float) -> None:
+        self._advance(time)
+
+    def settle(self) -> list[Flag]:
+        return self._settle()
+
+    def finish(self) -> list[Flag]:
+        """The end of a file or range: nothing else comes."""
+        self._advance(math.inf)
+        return self._settle()
+
+    def _see(self, event: Seen) -> None:
+        member = Member(event.observation)
+        for evaluator in self.watched(event.observation):
+            keys = self._judging.keys(evaluator.assertion, member)
+            if isinstance(keys, Broken):
+                evaluator.health.count(keys)
+            else:
+                evaluator.absorb(event, keys)
+
+    def _advance(self, time: float) -> None:
+        if time > self.latest:
+            self.latest = time
+            for evaluator in self._evaluators.values():
+                evaluator.absorb(Watermark(time - evaluator.assertion.lateness))
+
+    def _settle(self) -> list[Flag]:
+        tasks = [task for evaluator in self._evaluators.values() for task in evaluator.due()]
+        if tasks:
+            for task, outcome in zip(tasks, self._judging.outcomes(tasks), strict=True):
+                self._evaluators[task.assertion.name].settle(task, outcome)
+        return [flag for evaluator in self._evaluators.values() for flag in evaluator.changes()]

@@ -1,0 +1,288 @@
+"""One assertion over its keys: which examples to judge, and how its flags change.
+
+The result is a function of the *set* of observations that stood: each is judged on those before it in event time,
+whatever order they came in, and judged again when one comes late, grows or is superseded. So the same flags stand
+online, over a topic range, over a file and after a crash and replay, as long as nothing is later than `lateness`; what
+is later is left out and counted.
+
+The evaluator does not call the assertion: `due` says what to judge on what, `settle` takes the outcome, so that the
+caller owns time limits and threads.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from assertions.core.consistency import Step
+from assertions.core.definition import Assertion, Member
+from assertions.core.flag import Flag, FlagState, make_flag
+from assertions.core.health import Health
+from assertions.core.observation import Closed, Event, Observation, Seen, Superseded, Watermark
+from assertions.core.severity import Abstained, Broken, Fault, Judged, Outcome
+from assertions.core.timeline import Entry, Timeline, ahead, reach
+from assertions.core.window import HORIZON_SECONDS, KEY_ENTRIES_MAX
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """Judge `member`, having seen `before`. For a consistency rule: find its outputs."""
+
+    assertion: Assertion
+    key: str
+    entry: Entry
+    member: Member
+    before: tuple[Member, ...]
+
+
+class Evaluator:
+    """State is bounded by the windows: what is final and older than every window is dropped."""
+
+    def __init__(self, assertion: Assertion, *, context_before: float = -math.inf) -> None:
+        """context_before: observations earlier than this were final before a restart: they fill windows and are
+        not judged again (docs/decisions/assertion-recovery.md)."""
+        self.assertion = assertion
+        self.health = Health()
+        self.watermark = -math.inf
+        self._context_before = context_before
+        self.has_windows = assertion.rule is not None or assertion.window is not None
+        self._timelines: dict[str, Timeline] = {}
+        self._entries: dict[str, dict[str, Entry]] = {}
+        self._due: dict[str, list[Entry]] = {}
+        self._touched: dict[str, dict[str, Entry]] = {}
+        self._stale: set[str] = set()
+        self._wake: list[tuple[float, str]] = []
+        self._asleep: dict[str, float] = {}
+        self._changes: list[Flag] = []
+
+    # ---- events in
+
+    def absorb(self, event: Event, keys: Sequence[str] = ()) -> None:
+        """Take an event; `keys` are the windows of a seen observation (`Assertion.keys`)."""
+        match event:
+            case Seen(observation=observation, stands=stands):
+                self._see(observation, keys, stands)
+            case Superseded(observation_id=observation_id):
+                for key, entry in dict(self._entries.get(observation_id, {})).items():
+                    if not entry.is_final:
+                        self._remove(key, entry)
+                        self._forget(key, entry)
+                        for rule in list(entry.published):
+                            self._publish(entry, rule, FlagState.WITHDRAWN)
+            case Closed(observation_id=observation_id):
+                for key, entry in self._entries.get(observation_id, {}).items():
+                    entry.stands = True
+                    self._touch(key, entry)
+            case Watermark(time=time):
+                self.watermark = max(self.watermark, time)
+
+    def _see(self, observation: Observation, keys: Sequence[str], stands: bool) -> None:
+        known = self._entries.get(observation.id, {})
+        if not known and self.has_windows and observation.time < self.watermark:
+            self.health.late += 1
+            return
+        for key in dict.fromkeys([*known, *keys]):
+            self._place(key, observation, stands, known.get(key))
+
+    def _place(self, key: str, observation: Observation, stands: bool, old: Entry | None) -> None:
+        if old is not None and (old.is_final or old.observation == observation):
+            old.stands = old.stands or stands
+            self._touch(key, old)
+            return
+        fresh = Entry(Member(observation), stands)
+        if old is not None:
+            fresh.published, fresh.findings, fresh.stands = old.published, old.findings, stands or old.stands
+            self._remove(key, old)
+        fresh.is_context = self.has_windows and observation.time < self._context_before
+        line = self._timelines.setdefault(key, Timeline())
+        at = line.insert(fresh)
+        self._entries.setdefault(observation.id, {})[key] = fresh
+        self._judge_again(key, line.after(at, self.assertion))
+        self._judge_again(key, [fresh])
+        self._touch(key, fresh)
+        if len(line.entries) > KEY_ENTRIES_MAX:
+            self._evict(key, line)
+
+    def _evict(self, key: str, line: Timeline) -> None:
+        dropped = line.entries.pop(0)
+        line.finals -= dropped.is_final
+        self.health.evicted += 1
+        self._forget(key, dropped)
+        for rule in () if dropped.is_final else tuple(dropped.published):
+            self._publish(dropped, rule, FlagState.WITHDRAWN)
+
+    def _remove(self, key: str, entry: Entry) -> None:
+        line = self._timelines[key]
+        self._judge_again(key, line.after(line.find(entry), self.assertion))
+        line.remove(entry)
+        entry.is_due = False
+        self._stale.add(key)
+        self._touched.setdefault(key, {}).pop(entry.observation.id, None)
+
+    def _judge_again(self, key: str, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if not entry.is_due and (not entry.is_context or self.assertion.rule is not None):
+                entry.is_due = True
+                self._due.setdefault(key, []).append(entry)
+
+    def _touch(self, key: str, entry: Entry) -> None:
+        self._touched.setdefault(key, {})[entry.observation.id] = entry
+
+    def _forget(self, key: str, entry: Entry) -> None:
+        there = self._entries.get(entry.observation.id)
+        if there is not None and there.get(key) is entry:
+            del there[key]
+            if not there:
+                del self._entries[entry.observation.id]
+
+    # ---- judging
+
+    def due(self) -> Iterator[Task]:
+        """What to judge now; every task is to be settled before the next event is absorbed."""
+        due, self._due = self._due, {}
+        for key, entries in due.items():
+            line = self._timelines.get(key)
+            for entry in entries:
+                if entry.is_due and line is not None:
+                    before = line.before(entry, self.assertion) if self.assertion.takes_window else ()
+                    yield Task(self.assertion, key, entry, entry.member, before)
+
+    def settle(self, task: Task, outcome: Outcome | Step) -> None:
+        """What came of a task."""
+        entry = task.entry
+        entry.is_due = False
+        self._touch(task.key, entry)
+        if isinstance(outcome, Step):
+            entry.step = outcome
+            self._stale.add(task.key)
+            self.health.count(Judged() if outcome.outputs else Abstained())
+            return
+        self.health.count(outcome)
+        entry.window = tuple(member.observation.id for member in task.before)
+        # A fault says nothing about the example: a flag that an earlier look raised stays as it is.
+        if not isinstance(outcome, Broken):
+            found = outcome.findings if isinstance(outcome, Judged) else ()
+            entry.findings = {finding.rule: finding for finding in found}
+
+    # ---- flags out
+
+    def changes(self) -> list[Flag]:
+        """Flags that are new, changed, withdrawn or now standing since the last call, in a deterministic order."""
+        touched, self._touched = self._touched, {}
+        stale, self._stale = self._stale, set()
+        while self._wake and self._wake[0][0] < self.watermark:
+            time, key = heapq.heappop(self._wake)
+            if self._asleep.get(key) == time:
+                del self._asleep[key]
+            touched.setdefault(key, {})
+        for key in sorted(touched.keys() | stale):
+            line = self._timelines.get(key)
+            if line is None:
+                continue
+            entries = touched.get(key, {})
+            if key in stale and self.assertion.rule is not None:
+                entries = self._apply_rule(key, line, entries)
+            self._finish(key, line, list(entries.values()))
+        changed, self._changes = self._changes, []
+        return changed
+
+    def _apply_rule(self, key: str, line: Timeline, touched: dict[str, Entry]) -> dict[str, Entry]:
+        rule = self.assertion.rule
+        if rule is None:
+            return touched
+        known = [(e, e.step) for e in line.entries if e.step is not None and e.observation.is_complete]
+        try:
+            found = rule.findings([step for _, step in known], key if self.assertion.per is None else None)
+        except Exception as error:  # noqa: BLE001 the user's weak_label; a fault is a health state, not an end
+            self.health.count(Broken(Fault.RAISED, type(error).__name__))
+            return touched
+        for (entry, _), findings in zip(known, found, strict=True):
+            now = {finding.rule: finding for finding in findings}
+            if not entry.is_final and not entry.is_context and now != entry.findings:
+                entry.findings = now
+                touched[entry.observation.id] = entry
+        return touched
+
+    def _finish(self, key: str, line: Timeline, touched: list[Entry]) -> None:
+        if self.has_windows:
+            finished, look_again = line.finish(self.watermark, ahead(self.assertion))
+        else:
+            finished = [entry for entry in touched if entry.stands and not entry.is_final]
+            look_again = math.inf
+            for entry in finished:
+                line.remove(entry)
+                entry.is_final = True
+                self._forget(key, entry)
+        for entry in {id(e): e for e in [*touched, *finished]}.values():
+            if not entry.is_final or entry in finished:
+                self._refresh(entry)
+        for entry in line.prune(self.watermark, self.assertion) if self.has_windows else ():
+            self._forget(key, entry)
+        if not line.entries:
+            del self._timelines[key]
+            return
+        if self.has_windows and line.finals == len(line.entries):
+            look_again = line.entries[0].time + max(reach(self.assertion), HORIZON_SECONDS)
+        if look_again < self._asleep.get(key, math.inf):
+            self._asleep[key] = look_again
+            heapq.heappush(self._wake, (look_again, key))
+
+    def _refresh(self, entry: Entry) -> None:
+        for rule in [r for r in entry.published if r not in entry.findings]:
+            if entry.published[rule].state is not FlagState.WITHDRAWN:
+                self._publish(entry, rule, FlagState.WITHDRAWN)
+        state = FlagState.STANDING if entry.is_final else FlagState.PROVISIONAL
+        for rule, finding in entry.findings.items():
+            there = entry.published.get(rule)
+            if (
+                there is None
+                or there.state is not state
+                or there.severity != finding.severity
+                or there.data.example_is_complete != entry.observation.is_complete
+            ):
+                self._publish(entry, rule, state)
+
+    def _publish(self, entry: Entry, rule: str, state: FlagState) -> None:
+        there = entry.published.get(rule)
+        if state is FlagState.WITHDRAWN:
+            if there is None or there.state is FlagState.WITHDRAWN:
+                return
+            detail = there.data.model_copy(update={"state": state, "revision": there.data.revision + 1})
+            flag = there.model_copy(update={"data": detail})
+        else:
+            finding = entry.findings[rule]
+            if there is None and self.assertion.rule is not None:
+                self.health.fired += 1
+                self.health.severities.add(finding.severity)
+            flag = make_flag(
+                self.assertion,
+                entry.observation,
+                finding,
+                state=state,
+                revision=1 if there is None else there.data.revision + 1,
+                window=entry.window,
+            )
+        entry.published[rule] = flag
+        self._changes.append(flag)
+
+    # ---- what a restart needs
+
+    @property
+    def frontier(self) -> float:
+        """Everything earlier than this is final: a restarted evaluator takes it as `context_before`."""
+        first = min(
+            (line.entries[line.finals].time for line in self._timelines.values() if line.finals < len(line.entries)),
+            default=math.inf,
+        )
+        return min(first, self.watermark) if self.has_windows else -math.inf
+
+    @property
+    def needed_from(self) -> float:
+        """Observations earlier than this need not be read again."""
+        return self.frontier - max(reach(self.assertion), HORIZON_SECONDS if self._looks_back_a_step else 0.0)
+
+    @property
+    def _looks_back_a_step(self) -> bool:
+        return self.assertion.rule is not None and bool(self.assertion.rule.transitions)

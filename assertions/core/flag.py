@@ -1,0 +1,220 @@
+"""A flag: the durable record that an assertion fired on an example, as a CloudEvent."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from assertions.core.definition import Assertion
+from assertions.core.observation import Observation, canonical, digest
+from assertions.core.severity import Finding
+
+FLAG_TYPE: Final = "descant.assertions.flag.v1"
+SCHEMA: Final = "urn:descant:schema:flag:1"
+# A record of Kafka's default limit is 1 MB. Half of it for the example leaves room for references and corrections.
+EXAMPLE_BYTES_MAX: Final = 500_000
+WINDOW_REFERENCES_MAX: Final = 50
+
+
+class FlagState(enum.StrEnum):
+    PROVISIONAL = "provisional"  # early, or on a run that may yet be superseded
+    STANDING = "standing"  # the request closed on this run and no earlier observation can come any more
+    WITHDRAWN = "withdrawn"  # what it rested on was superseded or corrected; it counts for nothing
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class AssertionRef(Model):
+    name: str
+    version: str
+    rule: str = ""
+    """Which of its checks fired: "attr.capital:Bolivia", "flicker:7"; empty when it has one."""
+    owner: str = ""
+    tags: tuple[str, ...] = ()
+
+
+class LineageRef(Model):
+    """Where the example came from."""
+
+    pipeline: str
+    stages: tuple[str, ...]
+    request: str
+    serial: str
+    path: str
+    run: str
+
+
+class ValueRef(Model):
+    """Stands for a value that is too large for a flag."""
+
+    reference: str | None
+    """"topic:partition:offset" of the record that holds it."""
+    bytes: int
+    sha256: str
+
+
+class CorrectionRef(Model):
+    """What the assertion proposes."""
+
+    kind: Literal["modify", "remove", "add"]
+    targets: tuple[str, ...] = ()
+    changes: dict[str, Any] = Field(default_factory=dict)
+    additions: tuple[Any, ...] = ()
+
+
+class Versions(Model):
+    plan: str | None = None
+    """Digest of the traced flow."""
+    model: str | None = None
+
+
+class FlagDetail(Model):
+    """`data` of the CloudEvent."""
+
+    state: FlagState
+    revision: int
+    """Counts the records of this flag; the highest is the newest."""
+    assertion: AssertionRef
+    severity: float
+    """Higher is worse; greater than 0."""
+    why: str = ""
+    example: dict[str, Any]
+    """Stage → value: the whole example. A value too large is a ValueRef."""
+    example_is_complete: bool = True
+    """False: a text that was still being generated."""
+    lineage: LineageRef
+    window: tuple[str, ...] = ()
+    """Ids of the observations that it was judged against, nearest last."""
+    correction: CorrectionRef | None = None
+    versions: Versions = Versions()
+
+
+class Flag(Model):
+    """A CloudEvents 1.0 event in structured JSON. Records with the same `id` are states of one flag."""
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str
+    """Deterministic: the same example, assertion, version and rule give the same id, on every replay."""
+    source: str
+    type: Literal["descant.assertions.flag.v1"] = "descant.assertions.flag.v1"
+    subject: str
+    """The example: "<request id>/<path>". The record's key."""
+    time: str
+    """Event time of the example, RFC 3339."""
+    datacontenttype: Literal["application/json"] = "application/json"
+    dataschema: Literal["urn:descant:schema:flag:1"] = "urn:descant:schema:flag:1"
+    traceparent: str | None = None
+    """CloudEvents distributed tracing extension."""
+    data: FlagDetail
+
+    @property
+    def state(self) -> FlagState:
+        return self.data.state
+
+    @property
+    def severity(self) -> float:
+        return self.data.severity
+
+    @property
+    def assertion(self) -> str:
+        return self.data.assertion.name
+
+    @property
+    def pipeline(self) -> str:
+        return self.data.lineage.pipeline
+
+    def to_bytes(self) -> bytes:
+        return self.model_dump_json(exclude_none=True).encode()
+
+    @staticmethod
+    def from_bytes(value: bytes | str) -> Flag:
+        """Raises pydantic.ValidationError for anything that is no flag."""
+        return Flag.model_validate_json(value)
+
+
+def flag_id(assertion: Assertion, observation: Observation, rule: str) -> str:
+    return digest(assertion.name, assertion.version, observation.id, rule)
+
+
+def make_flag(
+    assertion: Assertion,
+    observation: Observation,
+    finding: Finding,
+    *,
+    state: FlagState,
+    revision: int,
+    window: tuple[str, ...],
+) -> Flag:
+    correction = finding.correction
+    return Flag(
+        id=flag_id(assertion, observation, finding.rule),
+        source=f"/{observation.pipeline}/{observation.stage}",
+        subject=observation.subject,
+        time=rfc3339(observation.time),
+        traceparent=observation.trace,
+        data=FlagDetail(
+            state=state,
+            revision=revision,
+            assertion=AssertionRef(
+                name=assertion.name,
+                version=assertion.version,
+                rule=finding.rule,
+                owner=assertion.owner,
+                tags=tuple(sorted(assertion.tags)),
+            ),
+            severity=finding.severity,
+            why=finding.why,
+            example=_bounded(observation),
+            example_is_complete=observation.is_complete,
+            lineage=LineageRef(
+                pipeline=observation.pipeline,
+                stages=observation.stages,
+                request=observation.request,
+                serial=observation.serial,
+                path=observation.path,
+                run=observation.run,
+            ),
+            window=(finding.references or window)[-WINDOW_REFERENCES_MAX:],
+            correction=None
+            if correction is None
+            else CorrectionRef(
+                kind=correction.kind,
+                targets=correction.targets or (observation.id,),
+                changes=dict(correction.changes),
+                additions=correction.additions,
+            ),
+            versions=Versions(plan=observation.plan, model=observation.model),
+        ),
+    )
+
+
+def rfc3339(seconds: float) -> str:
+    """UTC with microseconds. Times before year 1 or after 9999 are cut to those."""
+    within = min(max(seconds, -62_135_596_800.0), 253_402_300_799.0)
+    return datetime.fromtimestamp(within, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _bounded(observation: Observation) -> dict[str, Any]:
+    example: dict[str, Any] = {}
+    room = EXAMPLE_BYTES_MAX
+    for stage, value in zip(observation.stages, observation.values, strict=True):
+        encoded = canonical(value).encode()
+        if len(encoded) <= room:
+            example[stage] = value
+            room -= len(encoded)
+        else:
+            hashed = hashlib.sha256(encoded).hexdigest()
+            example[stage] = ValueRef(reference=observation.source, bytes=len(encoded), sha256=hashed).model_dump()
+    return example
+
+
+def flag_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a flag record."""
+    schema = Flag.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA, **schema}

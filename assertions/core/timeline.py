@@ -1,0 +1,160 @@
+"""The observations of one key in event-time order, and which of them can still change."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+from assertions.core.consistency import Step
+from assertions.core.definition import Assertion, Member
+from assertions.core.flag import Flag
+from assertions.core.observation import Observation
+from assertions.core.severity import Finding
+from assertions.core.window import HORIZON_SECONDS
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    member: Member
+    stands: bool
+    is_due: bool = False
+    is_final: bool = False
+    is_context: bool = False
+    """Was final before a restart: fills windows and is not judged again."""
+    step: Step | None = None
+    window: tuple[str, ...] = ()
+    findings: dict[str, Finding] = field(default_factory=dict)
+    published: dict[str, Flag] = field(default_factory=dict)
+
+    @property
+    def observation(self) -> Observation:
+        return self.member.observation
+
+    @property
+    def time(self) -> float:
+        return self.member.observation.time
+
+    @property
+    def order(self) -> tuple[float, str]:
+        return self.member.observation.order
+
+
+def _order(entry: Entry) -> tuple[float, str]:
+    return entry.order
+
+
+def _time(entry: Entry) -> float:
+    return entry.time
+
+
+class Timeline:
+    """Entries of one key, sorted. The final ones come first: what is final is earlier than all that may still come."""
+
+    __slots__ = ("entries", "finals")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.finals = 0
+
+    def insert(self, entry: Entry) -> int:
+        at = bisect_left(self.entries, entry.order, key=_order)
+        self.entries.insert(at, entry)
+        return at
+
+    def find(self, entry: Entry) -> int:
+        return bisect_left(self.entries, entry.order, key=_order)
+
+    def remove(self, entry: Entry) -> int:
+        """The place it had. Only what is not final may be removed."""
+        at = self.find(entry)
+        del self.entries[at]
+        return at
+
+    def before(self, entry: Entry, assertion: Assertion) -> tuple[Member, ...]:
+        """The window of an entry: complete observations before it, oldest first."""
+        spec = assertion.window
+        if spec is None:
+            return ()
+        window: list[Member] = []
+        for at in range(self.find(entry) - 1, -1, -1):
+            earlier = self.entries[at]
+            if entry.time - earlier.time > spec.seconds or len(window) == spec.count:
+                break
+            if earlier.observation.is_complete:
+                window.append(earlier.member)
+        window.reverse()
+        return tuple(window)
+
+    def after(self, at: int, assertion: Assertion) -> list[Entry]:
+        """The entries whose windows hold the entry at this place, or lose it when it goes."""
+        spec = assertion.window
+        if spec is None:
+            return []
+        moved = self.entries[at]
+        found: list[Entry] = []
+        complete = 0
+        for entry in self.entries[at + 1 :] if at + 1 < len(self.entries) else ():
+            if entry.time - moved.time > spec.seconds or (spec.count is not None and complete > spec.count):
+                break
+            complete += entry.observation.is_complete
+            if not entry.is_final:
+                found.append(entry)
+        return found
+
+    def finish(self, watermark: float, ahead: float) -> tuple[list[Entry], float]:
+        """Mark final what nothing can change any more; those entries, and the watermark to look again at (or inf).
+
+        An entry is final when every entry up to `ahead` seconds after it stands and no other can come there.
+        """
+        finished: list[Entry] = []
+        blocked = -1
+        while self.finals < len(self.entries):
+            entry = self.entries[self.finals]
+            until = entry.time + ahead
+            if not until < watermark:
+                return finished, until
+            blocked = max(blocked, self.finals)
+            while blocked < len(self.entries) and self.entries[blocked].stands:
+                if self.entries[blocked].time > until:
+                    break
+                blocked += 1
+            if blocked < len(self.entries) and self.entries[blocked].time <= until:
+                return finished, math.inf
+            entry.is_final = True
+            self.finals += 1
+            finished.append(entry)
+        return finished, math.inf
+
+    def prune(self, watermark: float, assertion: Assertion) -> list[Entry]:
+        """Remove and return what no window of a present or coming observation can hold."""
+        first = self.entries[self.finals].time if self.finals < len(self.entries) else math.inf
+        first = min(first, watermark)
+        keep = min(self.finals, bisect_left(self.entries, first - reach(assertion), key=_time))
+        if assertion.rule is not None:
+            # A transition needs the step before the first one within reach.
+            if assertion.rule.transitions and keep and first - self.entries[keep - 1].time <= HORIZON_SECONDS:
+                keep = bisect_left(self.entries, self.entries[keep - 1].time, key=_time)
+        elif assertion.window is not None and assertion.window.count is not None:
+            missing = assertion.window.count
+            at = self.finals
+            while at > keep and missing:
+                at -= 1
+                missing -= self.entries[at].observation.is_complete
+            keep = max(keep, at)
+        dropped = self.entries[:keep]
+        del self.entries[:keep]
+        self.finals -= keep
+        return dropped
+
+
+def reach(assertion: Assertion) -> float:
+    """Seconds before an observation that judging it may look at."""
+    if assertion.rule is not None:
+        return assertion.rule.within
+    return assertion.window.seconds if assertion.window is not None else 0.0
+
+
+def ahead(assertion: Assertion) -> float:
+    """Seconds after an observation that judging it may look at."""
+    return assertion.rule.within if assertion.rule is not None else 0.0

@@ -1,0 +1,126 @@
+"""The same assertions over a file, a list, or what people labelled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assertions.core.definition import Assertion
+from assertions.core.engine import Engine
+from assertions.core.flag import Flag, FlagState
+from assertions.core.health import Health
+from assertions.core.observation import Event, Observation, Seen
+from assertions.errors import ObservationError
+from assertions.judging import Judge
+
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What came of a run over data that is complete."""
+
+    flags: tuple[Flag, ...]
+    """Standing flags, by event time; withdrawn ones are not among them."""
+    health: Mapping[str, Health]
+    observations: int
+
+
+def evaluate(assertions: Iterable[Assertion], observations: Iterable[Observation]) -> Evaluation:
+    """Run assertions over observations that all stand. Any order; the flags are those of a live run.
+
+    Never raises for what an assertion does: look at `health`.
+    """
+    judge = Judge()
+    try:
+        engine = Engine(assertions, judge)
+        count = 0
+        newest: dict[str, Flag] = {}
+        ordered = sorted(observations, key=lambda each: each.order)
+        for start in range(0, len(ordered), BATCH):
+            batch: list[Event] = [Seen(each, stands=True) for each in ordered[start : start + BATCH]]
+            count += len(batch)
+            _note(newest, engine.take(batch))
+        _note(newest, engine.finish())
+        for evaluator in engine.evaluators.values():
+            evaluator.health.is_suspended = judge.is_suspended(evaluator.assertion)
+        standing = [flag for flag in newest.values() if flag.state is FlagState.STANDING]
+        return Evaluation(
+            tuple(sorted(standing, key=lambda flag: (flag.time, flag.id))),
+            {name: evaluator.health for name, evaluator in engine.evaluators.items()},
+            count,
+        )
+    finally:
+        judge.close()
+
+
+def _note(newest: dict[str, Flag], flags: Iterable[Flag]) -> None:
+    for flag in flags:
+        newest[flag.id] = flag
+
+
+def read_observations(path: Path) -> Iterator[Observation]:
+    """Observations of a file: JSON lines, or Parquet with the same columns (needs pyarrow; values as JSON text).
+
+    Raises ObservationError with the line's number for the first line that is none.
+    """
+    rows = _parquet(path) if path.suffix == ".parquet" else _json_lines(path)
+    for number, row in rows:
+        try:
+            yield Observation.from_json(row)
+        except ObservationError as error:
+            raise ObservationError(f"{path.name}, line {number}: {error}") from None
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError:
+                raise ObservationError(f"{path.name}, line {number}: not JSON") from None
+            if not isinstance(row, dict):
+                raise ObservationError(f"{path.name}, line {number}: not a JSON object")
+            yield number, row
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        from pyarrow import parquet  # noqa: PLC0415 an optional extra
+    except ModuleNotFoundError:
+        raise ObservationError(
+            f"{path.name}: reading Parquet needs the package pyarrow. Install it, or use JSON lines."
+        ) from None
+    for number, row in enumerate(parquet.read_table(path).to_pylist(), 1):
+        given = {name: value for name, value in row.items() if value is not None}
+        for name in ("value", "values"):
+            if isinstance(given.get(name), str):
+                given[name] = json.loads(given[name])
+        yield number, given
+
+
+def labelled(observations: Iterable[Observation], labels: Mapping[str, Any]) -> Iterator[Observation]:
+    """The observations that have a label, holding it in place of what the model said.
+
+    labels   subject ("<request>/<path>") → the output that a person says is right; for an observation of several
+             stages, it stands for the last one
+    Validating labels is one of the uses that the paper shows: the assertions that doubt the model doubt people too.
+    """
+    for observation in observations:
+        if observation.subject in labels:
+            yield observation.with_values(*observation.values[:-1], labels[observation.subject])
+
+
+def read_labels(path: Path) -> dict[str, Any]:
+    """Labels of a file, JSON lines with `subject` and `label`; the last line of a subject counts."""
+    found: dict[str, Any] = {}
+    for number, row in _json_lines(path):
+        if "subject" not in row or "label" not in row:
+            raise ObservationError(f"{path.name}, line {number}: a label needs `subject` and `label`")
+        found[str(row["subject"])] = row["label"]
+    return found

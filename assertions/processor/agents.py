@@ -1,0 +1,218 @@
+"""The Faust side: an agent over the observation log and a table with its checkpoints.
+
+A checkpoint says from where a successor must read and what was final; the agent acknowledges what lies below, and Faust
+commits it. In this order: flags acknowledged by the broker, checkpoint acknowledged, offsets. So a kill between any two
+of them only makes the successor fold a little more again, and `FlagLog` keeps what it then finds twice off the topic
+(docs/decisions/assertion-recovery.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import faust
+import structlog
+from confluent_kafka import Consumer, TopicPartition
+
+from assertions.core.definition import Assertion
+from assertions.core.flaglog import FlagLog
+from assertions.core.fold import Checkpoint, Fold
+from assertions.core.health import Health
+from assertions.core.log import decode_batch
+from assertions.judging import Judge
+from assertions.processor.publisher import Publisher
+from assertions.processor.topics import app_id, log_topic
+from streams.settings import KafkaSettings
+
+CHECKPOINT_SECONDS: Final = 1.0
+HEALTH_SECONDS: Final = 2.0
+# A killed processor's partitions are judged by another after this long. Kafka's least for a classic group is 6, and a
+# machine with 25 busy processes a core kept a healthy processor silent for longer than that.
+SESSION_SECONDS: Final = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class _Partition:
+    def __init__(self, fold: Fold, judge: Judge, low: int, end: int) -> None:
+        self.fold = fold
+        self.judge = judge
+        self.low = low
+        self.end = end
+        """Of the log when it was taken over: below it is replay."""
+        self.is_replaying = True
+        self.unacked: deque[tuple[int, Any]] = deque()
+        self.checkpointed_at = time.monotonic()
+
+
+class Processor:
+    """The judging of one process. `app` is an ordinary Faust app; `Runner` starts and stops it."""
+
+    def __init__(self, kafka: KafkaSettings, group: str, assertions: Iterable[Assertion], partitions: int) -> None:
+        self._kafka: Final = kafka
+        self._group: Final = group
+        self._assertions: Final = list(assertions)
+        self._publisher: Final = Publisher(kafka, group)
+        self._flags: Final = FlagLog()
+        self._partitions: Final[dict[int, _Partition]] = {}
+        # One thread folds: users' functions may block, and the agent's loop must answer the group meanwhile.
+        self._thread: Final = ThreadPoolExecutor(1, "fold")
+        self._instance: Final = uuid.uuid4().hex[:8]
+        self._health_at = 0.0
+        self._past: dict[str, Health] = {}
+        self.app: Final = faust.App(
+            app_id(group),
+            broker=[f"kafka://{server}" for server in kafka.bootstrap.split(",")],
+            store="memory://",
+            topic_partitions=partitions,
+            topic_replication_factor=1,
+            topic_disable_leader=True,
+            web_enabled=False,
+            consumer_auto_offset_reset="earliest",
+            broker_session_timeout=SESSION_SECONDS,
+            broker_heartbeat_interval=SESSION_SECONDS / 3,
+            broker_commit_interval=0.5,
+            stream_wait_empty=False,
+            **_security(kafka),
+        )
+        topic = self.app.topic(
+            log_topic(group), partitions=partitions, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
+        self._checkpoints = self.app.Table("checkpoints", partitions=partitions, help="where a successor starts")
+        self.app.agent(topic, name="judge")(self._judge)
+        self.app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]  # called with (app, revoked)
+
+    async def _judge(self, stream: Any) -> None:
+        async for event in stream.noack().events():
+            try:
+                await self._take(stream, event)
+            except Exception as error:
+                # Faust would start the agent again behind this record, and its flags would be lost.
+                await self.app.crash(error)
+                raise
+
+    async def _take(self, stream: Any, event: Any) -> None:
+        message = event.message
+        partition = self._partitions.get(message.partition)
+        if partition is None:
+            partition = await self._take_over(message.partition)
+        if message.offset < partition.low:
+            await stream.ack(event)
+            return
+        await self._on_thread(self._fold, partition, message.partition, message.offset, event.value)
+        # The values are the weight of an event; for the acknowledgement its place is enough.
+        event.value = message.value = None
+        partition.unacked.append((message.offset, event))
+        if time.monotonic() - partition.checkpointed_at >= CHECKPOINT_SECONDS:
+            await self._checkpoint(stream, partition, message.partition)
+
+    async def _on_thread(self, function: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+    async def _take_over(self, number: int) -> _Partition:
+        stored = self._checkpoints.get(str(number))
+        start = Checkpoint.from_json(stored) if stored else None
+        partition: _Partition = await self._on_thread(self._open, number, start)
+        self._partitions[number] = partition
+        return partition
+
+    def _open(self, number: int, start: Checkpoint | None) -> _Partition:
+        judge = Judge()
+        since = start.since if start is not None else 0.0
+        for fold, flag in self._publisher.written_since(min(since, time.time())):
+            if fold == number:
+                self._flags.restore(fold, flag)
+        self._flags.replay(number)
+        low = start.low if start is not None else 0
+        log.info("judging", partition=number, low=low)
+        return _Partition(Fold(self._assertions, judge, start), judge, low, self._log_end(number))
+
+    def _log_end(self, number: int) -> int:
+        consumer = Consumer({**self._kafka.client(), "group.id": f"assertions.{self._group}.restore"})
+        try:
+            at = TopicPartition(log_topic(self._group), number)
+            return int(consumer.get_watermark_offsets(at, timeout=10, cached=False)[1])
+        finally:
+            consumer.close()
+
+    def _fold(self, partition: _Partition, number: int, offset: int, value: bytes) -> None:
+        flags = partition.fold.take(offset, decode_batch(value), time.time())
+        self._publisher.write(number, self._flags.admit(number, flags))
+        if partition.is_replaying and offset + 1 >= partition.end:
+            partition.is_replaying = False
+            self._publisher.write(number, self._flags.caught_up(number))
+        now = time.monotonic()
+        if now - self._health_at >= HEALTH_SECONDS:
+            self._health_at = now
+            self._publisher.health(self._instance, self._states())
+
+    async def _checkpoint(self, stream: Any, partition: _Partition, number: int) -> None:
+        partition.checkpointed_at = time.monotonic()
+        if partition.is_replaying:
+            return  # flags of a replay are held back until it has caught up
+        await self._on_thread(self._publisher.flush)
+        made = partition.fold.checkpoint()
+        self._checkpoints[str(number)] = made.to_json()
+        await self.app.producer.flush()
+        while partition.unacked and partition.unacked[0][0] < made.low:
+            await stream.ack(partition.unacked.popleft()[1])
+
+    def _revoked(self, _app: Any, *revoked_sets: Any, **_: Any) -> None:
+        # Faust's group is of the classic protocol: a rebalance takes everything and starts again at the commits.
+        mine = log_topic(self._group)
+        for number in [tp.partition for revoked in revoked_sets for tp in revoked if tp.topic == mine]:
+            dropped = self._partitions.pop(number, None)
+            if dropped is not None:
+                dropped.judge.close()
+                self._flags.forget(number)
+
+    def _states(self) -> dict[str, dict[str, Any]]:
+        """Health over this process's partitions: counts add up, the worst state is shown."""
+        order = ("broken", "failing", "silent", "healthy", "untried")
+        together: dict[str, dict[str, Any]] = {}
+        for partition in list(self._partitions.values()):
+            for name, evaluator in partition.fold.engine.evaluators.items():
+                evaluator.health.is_suspended = partition.judge.is_suspended(evaluator.assertion)
+                state = evaluator.health.to_json()
+                there = together.setdefault(name, state)
+                if there is state:
+                    continue
+                for count in ("evaluated", "abstained", "fired", "late", "evicted"):
+                    there[count] += state[count]
+                for fault, n in state["errors"].items():
+                    there["errors"][fault] = there["errors"].get(fault, 0) + n
+                there["state"] = min(there["state"], state["state"], key=order.index)
+                there["last_error"] = there["last_error"] or state["last_error"]
+                for quantile in ("seconds_p50", "seconds_p99", "severity_p50", "severity_p90", "severity_p99"):
+                    there[quantile] = max(
+                        (v for v in (there[quantile], state[quantile]) if v is not None), default=None
+                    )
+        return together
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=True)
+        for partition in self._partitions.values():
+            partition.judge.close()
+        self._publisher.flush()
+
+
+def _security(kafka: KafkaSettings) -> dict[str, Any]:
+    """TLS and SASL as Faust spells them."""
+    context = ssl.create_default_context(cafile=kafka.ssl_ca_location) if "SSL" in kafka.security_protocol else None
+    if kafka.sasl_username is not None and kafka.sasl_password is not None:
+        return {
+            "broker_credentials": faust.SASLCredentials(
+                username=kafka.sasl_username,
+                password=kafka.sasl_password.get_secret_value(),
+                mechanism=kafka.sasl_mechanism or "PLAIN",
+                ssl_context=context,
+            )
+        }
+    return {"broker_credentials": faust.SSLCredentials(context)} if context is not None else {}

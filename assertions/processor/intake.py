@@ -1,0 +1,291 @@
+"""Reads a pipeline's topics and writes the observation log: one consumer thread, one producer.
+
+It assembles requests, so that it needs all partitions: one intake runs at a time in a group, and a second one refuses
+to start. The judging, which is the work, is spread over the log's partitions.
+Its committed offsets stay below every open request; what it writes again after a crash is known by its ids.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from assertions.core.assembly import Assembler, Incoming
+from assertions.core.definition import Assertion
+from assertions.core.log import Batch, Logged, split
+from assertions.core.observation import Event
+from assertions.errors import AssertionSetupError
+from assertions.judging import Judge
+from assertions.processor.routing import Routes
+from assertions.processor.topics import log_topic
+from streams.core.control import decode_control
+from streams.core.lineage import Serial
+from streams.core.plan import Plan
+from streams.core.record import Envelope, parse_envelope
+from streams.errors import BrokerError, RecordError
+from streams.settings import KafkaSettings
+
+BATCH_RECORDS: Final = 500
+POLL_SECONDS: Final = 0.05
+COMMIT_SECONDS: Final = 1.0
+# Records of an idle pipeline's log, one a partition and interval: they move the watermark, so that flags come to stand.
+TICK_SECONDS: Final = 0.5
+# Behind the wall clock by as much as a broker's append times may be, before `lateness` has to help.
+TICK_BEHIND_SECONDS: Final = 1.0
+ASSIGNED_SECONDS: Final = 60.0
+# Topics are read side by side, so that an answer can be read before an item that it rests on. Answers wait until every
+# stage's partition was read up to the answer's time or to its end, and this long for a fetch that was under way then.
+SETTLE_SECONDS: Final = 0.25
+DUPLICATE: Final = "duplicate"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    """An answer, or the end of a duplicate, that waits for what it rests on."""
+
+    read_at: float
+    time: float
+    place: tuple[str, int, int]
+    pipeline: str
+    serial: Serial
+    envelope: Envelope | None
+
+
+def intake_group(group: str) -> str:
+    return f"assertions.{group}.intake"
+
+
+class Intake:
+    """`run` blocks until `stop`; every error ends it and is raised there."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        group: str,
+        assertions: Iterable[Assertion],
+        partitions: int,
+        plans: Iterable[Plan] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._kafka: Final = kafka
+        self._group: Final = group
+        self._partitions: Final = partitions
+        self._clock: Final = clock
+        self._stopping: Final = threading.Event()
+        listed = list(assertions)
+        by_name = {plan.pipeline: plan for plan in plans}
+        self._assemblers: Final = {
+            pipeline: Assembler(pipeline, {a.stages for a in listed if a.pipeline == pipeline}, by_name.get(pipeline))
+            for pipeline in sorted({a.pipeline for a in listed})
+        }
+        self._judge: Final = Judge()
+        self._routes: Final = Routes(listed, partitions, self._judge)
+        self._positions: Final[dict[tuple[str, int], int]] = {}
+        self._latest = 0.0
+        self._read_until: Final[dict[tuple[str, int], float]] = {}
+        """Of each stage's partition: time of the last record, or infinity at its end."""
+        self._closing: Final[deque[_Closing]] = deque()
+        self._refused: BaseException | None = None
+        self.is_ready: Final = threading.Event()
+        """All partitions are assigned: what comes from now on is seen."""
+        self.unreadable = 0
+        """Records that were not ours or not whole; the pipeline itself dead-letters those."""
+
+    @property
+    def topics(self) -> list[str]:
+        found: list[str] = []
+        for pipeline, assembler in self._assemblers.items():
+            found += [f"{pipeline}.{stage}" for stage in assembler.stages]
+            found += [f"{pipeline}.answers", f"{pipeline}.control"]
+        return found
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def run(self) -> None:
+        consumer = Consumer(
+            {
+                **self._kafka.client(),
+                "group.id": intake_group(self._group),
+                "group.protocol": "consumer",
+                "group.remote.assignor": "range",
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": 20,
+            }
+        )
+        producer = Producer(
+            {
+                **self._kafka.client(),
+                "enable.idempotence": True,
+                "linger.ms": 0,
+                "message.timeout.ms": 0,
+                "on_delivery": self._delivered,
+            }
+        )
+        try:
+            total = self._count_partitions(consumer)
+            consumer.subscribe(self.topics)
+            self._loop(consumer, producer, total)
+        finally:
+            producer.flush(5)
+            consumer.close()
+            self._judge.close()
+
+    def _count_partitions(self, consumer: Consumer) -> int:
+        known = consumer.list_topics(timeout=10).topics
+        missing = [topic for topic in self.topics if topic not in known]
+        if missing:
+            raise AssertionSetupError(
+                f"there is no topic {missing[0]!r}: no such pipeline or stage has run on this Kafka. "
+                "Start the pipeline first (descant run), or correct the assertion's on=."
+            )
+        return sum(len(known[topic].partitions) for topic in self.topics)
+
+    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._refused = BrokerError(f"the observation log does not take records: {error}")
+
+    def _loop(self, consumer: Consumer, producer: Producer, total: int) -> None:
+        started = last_commit = last_tick = time.monotonic()
+        while not self._stopping.is_set():
+            first = consumer.poll(POLL_SECONDS)
+            messages = [first, *consumer.consume(BATCH_RECORDS - 1, 0)] if first is not None else []
+            now = time.monotonic()
+            outgoing: dict[int, list[Logged]] = defaultdict(list)
+            for message in messages:
+                self._spread(self._read(message), outgoing)
+            self._spread(self._close(now, total), outgoing)
+            is_tick = now - last_tick >= TICK_SECONDS
+            if is_tick:
+                last_tick = now
+                self._tick(outgoing, is_idle=not messages)
+            for partition in range(self._partitions) if is_tick else sorted(outgoing):
+                for record in split(Batch(self._latest, tuple(outgoing.get(partition, ())))):
+                    self._produce(producer, partition, record)
+            producer.poll(0)
+            if self._refused is not None:
+                raise self._refused
+            if not self.is_ready.is_set():
+                self._check_assigned(consumer, total, now - started)
+            if now - last_commit >= COMMIT_SECONDS:
+                last_commit = now
+                self._commit(consumer, producer)
+        self._commit(consumer, producer)
+
+    def _tick(self, outgoing: dict[int, list[Logged]], *, is_idle: bool) -> None:
+        if is_idle and self.is_ready.is_set():
+            self._latest = max(self._latest, self._clock() - TICK_BEHIND_SECONDS)
+        for assembler in self._assemblers.values():
+            self._spread(assembler.expire(self._latest), outgoing)
+
+    def _spread(self, events: Iterable[Event], outgoing: dict[int, list[Logged]]) -> None:
+        for event in events:
+            for partition, logged in self._routes.route(event):
+                outgoing[partition].append(logged)
+
+    def _produce(self, producer: Producer, partition: int, record: bytes) -> None:
+        while True:
+            try:
+                producer.produce(log_topic(self._group), record, partition=partition)
+            except BufferError:
+                producer.poll(POLL_SECONDS)
+            else:
+                return
+
+    def _check_assigned(self, consumer: Consumer, total: int, waited: float) -> None:
+        if len(consumer.assignment()) == total:
+            self.is_ready.set()
+        elif waited > ASSIGNED_SECONDS:
+            raise AssertionSetupError(
+                f"another intake of group {self._group!r} is running. Give this one --no-intake to share the judging, "
+                "or another --group."
+            )
+
+    def _read(self, message: Message) -> list[Event]:
+        error = message.error()
+        topic, partition, offset = str(message.topic()), int(message.partition() or 0), int(message.offset() or 0)
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:
+                self._read_until[topic, partition] = math.inf
+            elif not error.retriable():
+                raise KafkaException(error)
+            return []
+        at = message.timestamp()[1] / 1000
+        self._read_until[topic, partition] = at
+        self._positions[topic, partition] = offset + 1
+        pipeline, _, stage = topic.rpartition(".")
+        assembler = self._assemblers[pipeline]
+        try:
+            if stage == "control":
+                entry = decode_control(message.value())
+                if entry.reason == DUPLICATE:
+                    self._wait(at, (topic, partition, offset), pipeline, Serial(partition, entry.offset), None)
+                return []
+            envelope = parse_envelope(_headers(message))
+            if stage == "answers":
+                if envelope.serial is not None:
+                    self._wait(at, (topic, partition, offset), pipeline, envelope.serial, envelope)
+                return []
+            self._latest = max(self._latest, at)
+            return assembler.record(Incoming(topic, partition, offset, at, envelope, message.value()))
+        except RecordError as refused:
+            self.unreadable += 1
+            log.warning("record not understood", topic=topic, partition=partition, offset=offset, code=refused.code)
+            return []
+
+    def _wait(
+        self, time_: float, place: tuple[str, int, int], pipeline: str, serial: Serial, envelope: Envelope | None
+    ) -> None:
+        self._closing.append(_Closing(time.monotonic(), time_, place, pipeline, serial, envelope))
+
+    def _close(self, now: float, total: int) -> list[Event]:
+        """The requests whose answers rest on nothing that is still to be read."""
+        events: list[Event] = []
+        if len(self._read_until) < total or not self._closing:
+            return events
+        ends = (".answers", ".control")
+        until = min((t for (topic, _), t in self._read_until.items() if not topic.endswith(ends)), default=math.inf)
+        while self._closing and self._closing[0].read_at + SETTLE_SECONDS <= now and self._closing[0].time < until:
+            closing = self._closing.popleft()
+            assembler = self._assemblers[closing.pipeline]
+            if closing.envelope is None:
+                events += assembler.dropped(closing.serial)
+            else:
+                events += assembler.answered(closing.serial, closing.envelope)
+        return events
+
+    def _commit(self, consumer: Consumer, producer: Producer) -> None:
+        if not self._positions or producer.flush(10):
+            return
+        offsets = dict(self._positions)
+        for assembler in self._assemblers.values():
+            offsets.update(assembler.low_offsets())
+        for closing in self._closing:
+            topic, partition, offset = closing.place
+            offsets[topic, partition] = min(offset, offsets.get((topic, partition), offset))
+        mine = {(at.topic, at.partition) for at in consumer.assignment()}
+        places = [TopicPartition(t, p, offset) for (t, p), offset in offsets.items() if (t, p) in mine]
+        try:
+            if places:
+                consumer.commit(offsets=places, asynchronous=False)
+        except KafkaException as error:
+            # The next second's commit covers this one; a restart before it reads a little more again.
+            log.warning("intake offsets not committed", reason=str(error.args[0]))
+
+
+def _headers(message: Message) -> list[tuple[str, bytes | None]]:
+    given: Any = message.headers() or []
+    return [(name, value.encode() if isinstance(value, str) else value) for name, value in given]

@@ -1,0 +1,62 @@
+"""Which partitions of the observation log an event goes to."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from assertions.core.definition import Assertion, Member
+from assertions.core.engine import Judging
+from assertions.core.log import Logged, Routed, Unkeyed, partition_of
+from assertions.core.observation import Event, Observation, Seen, Watermark
+from assertions.core.severity import Broken
+
+
+class Routes:
+    """Finds keys, and remembers where an open observation went, so that its end goes there too."""
+
+    def __init__(self, assertions: Iterable[Assertion], partitions: int, judging: Judging) -> None:
+        self._watching: dict[tuple[str, tuple[str, ...]], list[Assertion]] = defaultdict(list)
+        for assertion in assertions:
+            self._watching[assertion.pipeline, assertion.stages].append(assertion)
+        self._partitions = partitions
+        self._judging = judging
+        self._sent: dict[str, set[int]] = {}
+
+    def route(self, event: Event) -> Sequence[tuple[int, Logged]]:
+        match event:
+            case Seen(observation=observation):
+                return self._seen(observation)
+            case Watermark():
+                return ()
+            case _:
+                return [(p, event) for p in sorted(self._sent.pop(event.observation_id, ()))]
+
+    def _seen(self, observation: Observation) -> list[tuple[int, Logged]]:
+        member = Member(observation)
+        home = partition_of(f"{observation.pipeline}/{observation.serial}", self._partitions)
+        keyed: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        failed: list[tuple[int, Logged]] = []
+        is_plain = False
+        for assertion in self._watching.get((observation.pipeline, observation.stages), ()):
+            if not (observation.is_complete or assertion.is_early):
+                continue
+            if not assertion.is_keyed:
+                is_plain = True
+                continue
+            keys = self._judging.keys(assertion, member)
+            if isinstance(keys, Broken):
+                failed.append((home, Unkeyed(assertion.name, keys)))
+                continue
+            for key in keys:
+                keyed[partition_of(f"{assertion.name}/{key}", self._partitions)][assertion.name].append(key)
+        places = set(keyed) | ({home} if is_plain else set())
+        if places:
+            self._sent.setdefault(observation.id, set()).update(places)
+        return failed + [
+            (
+                p,
+                Routed(observation, is_plain and p == home, {n: tuple(k) for n, k in keyed.get(p, {}).items()}),
+            )
+            for p in sorted(places)
+        ]

@@ -1,0 +1,143 @@
+"""Subscriptions to flags from Python. Any Kafka client may read `assertions.flags` as well."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Final, Literal
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from pydantic import ValidationError
+
+from assertions.core.alerting import AlertFilter, HeldBack, Sieve
+from assertions.core.flag import Flag
+from assertions.errors import AssertionSetupError
+from assertions.processor.topics import FLAGS
+from streams.errors import BrokerError
+from streams.settings import KafkaSettings
+
+Since = datetime | Literal["beginning", "now"]
+
+POLL_SECONDS: Final = 0.2
+BATCH: Final = 200
+
+
+class Alerts:
+    """What `alerts` returns: iterate it; `held_back` counts what was not delivered."""
+
+    def __init__(
+        self, kafka: KafkaSettings, only: AlertFilter, *, since: Since, per_minute: float | None, resume: str | None
+    ) -> None:
+        self._sieve: Final = Sieve(only, per_minute)
+        self._kafka: Final = kafka
+        self._since: Final = since
+        self._resume: Final = resume
+        self.unreadable = 0
+        """Records on the flags topic that are no flags of this version."""
+
+    @property
+    def held_back(self) -> HeldBack:
+        return self._sieve.held_back
+
+    async def __aiter__(self) -> AsyncIterator[Flag]:
+        consumer = await asyncio.to_thread(self._connect)
+        try:
+            while True:
+                for message in await asyncio.to_thread(_batch, consumer):
+                    flag = self._read(message)
+                    if flag is not None and self._sieve.admits(flag, time.monotonic()):
+                        yield flag
+                    if self._resume is not None:
+                        # Behind the yield: a flag is done with when the subscriber asks for the next one.
+                        consumer.store_offsets(message)
+        finally:
+            await asyncio.to_thread(consumer.close)
+
+    def _connect(self) -> Consumer:
+        consumer = Consumer(
+            {
+                **self._kafka.client(),
+                "group.id": f"alerts.{self._resume}" if self._resume else "alerts",
+                "enable.auto.commit": self._resume is not None,
+                "enable.auto.offset.store": False,
+                "auto.commit.interval.ms": 500,
+                "auto.offset.reset": "earliest" if self._since == "beginning" else "latest",
+                "fetch.wait.max.ms": 20,
+                **({"group.protocol": "consumer"} if self._resume else {}),
+            }
+        )
+        known = consumer.list_topics(FLAGS, timeout=10).topics.get(FLAGS)
+        if known is None or not known.partitions:
+            consumer.close()
+            raise AssertionSetupError(
+                f"there is no topic {FLAGS!r}: no assertion has run on this Kafka. "
+                "Start them with `descant assertions run`."
+            )
+        if self._resume:
+            consumer.subscribe([FLAGS])
+        else:
+            consumer.assign(self._places(consumer, list(known.partitions)))
+        return consumer
+
+    def _places(self, consumer: Consumer, partitions: list[int]) -> list[TopicPartition]:
+        match self._since:
+            case "beginning":
+                return [TopicPartition(FLAGS, p, OFFSET_BEGINNING) for p in partitions]
+            case "now":
+                ends = (consumer.get_watermark_offsets(TopicPartition(FLAGS, p), timeout=10) for p in partitions)
+                return [TopicPartition(FLAGS, p, end) for p, (_, end) in zip(partitions, ends, strict=True)]
+            case moment:
+                at = [TopicPartition(FLAGS, p, int(moment.timestamp() * 1000)) for p in partitions]
+                found = consumer.offsets_for_times(at, timeout=10)
+                return [TopicPartition(FLAGS, f.partition, f.offset if f.offset >= 0 else OFFSET_END) for f in found]
+
+    def _read(self, message: Message) -> Flag | None:
+        try:
+            return Flag.from_bytes(message.value() or b"")
+        except ValidationError:
+            self.unreadable += 1
+            return None
+
+
+def _batch(consumer: Consumer) -> list[Message]:
+    first = consumer.poll(POLL_SECONDS)
+    if first is None:
+        return []
+    good = []
+    for message in [first, *consumer.consume(BATCH, 0)]:
+        error = message.error()
+        if error is None:
+            good.append(message)
+        elif error.code() != KafkaError._PARTITION_EOF and not error.retriable():
+            raise BrokerError(f"{FLAGS} cannot be read: {error}") from KafkaException(error)
+    return good
+
+
+def alerts(
+    bootstrap: str | KafkaSettings,
+    *,
+    assertion: str | None = None,
+    min_severity: float = 0.0,
+    pipeline: str | None = None,
+    tag: str | None = None,
+    since: Since = "now",
+    standing_only: bool = False,
+    per_minute: float | None = None,
+    resume: str | None = None,
+) -> Alerts:
+    """Flags as they are raised: `async for flag in alerts("localhost:9092", min_severity=0.5): ...`.
+
+    since          from when on; a resumed subscription goes on where it stopped instead
+    standing_only  wait until a flag cannot be withdrawn any more
+    per_minute     most alerts of one assertion; the rest is counted in `held_back.limited`
+    resume         a name: the position is kept in Kafka, and subscribers of one name share the flags
+
+    A flag is delivered once, when it is raised; its withdrawal follows if its run was superseded (`flag.state`).
+    With `resume`, a flag being worked on when the subscriber died comes again.
+    Raises AssertionSetupError when there is no flags topic, BrokerError when Kafka cannot be read.
+    """
+    kafka = bootstrap if isinstance(bootstrap, KafkaSettings) else KafkaSettings(bootstrap=bootstrap)
+    only = AlertFilter(assertion, pipeline, min_severity, tag, standing_only)
+    return Alerts(kafka, only, since=since, per_minute=per_minute, resume=resume)

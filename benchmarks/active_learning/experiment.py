@@ -1,0 +1,55 @@
+"""One task, one seed, one selector: rounds of choosing, labelling and training again."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import vstack
+
+from benchmarks.active_learning.world import Array, Task, World, predictions
+from learning.select import Selector, observe, select
+
+REFERENCES = ("random", "margin", "bal")
+"""What a selector must not be worse than, on any task."""
+
+
+def curve(task: Task, world: World, using: Selector, seed: int) -> Array:
+    """(rounds + 1,): the test score before the first label and after each round."""
+    rng = np.random.default_rng([seed, 1])
+    (rows, given), (pool, truth) = world.start, world.pool
+    labelled: list[int] = []
+    state = None
+    scores = []
+    for step in range(task.rounds + 1):
+        model = world.model().fit(_stack(rows, pool, labelled), np.concatenate([given, truth[labelled]]))
+        scores.append(world.score(world.test[1], predictions(model, world.test[0], world.classes).labels))
+        if step == task.rounds:
+            return np.array(scores)
+        said = predictions(model, pool, world.classes)
+        severities = world.assertions(said)
+        chosen = select(
+            severities, said.margin, task.budget, state, rng,
+            features=world.likeness, probabilities=said.probabilities, using=using,
+        )  # fmt: skip
+        wrong = said.labels[chosen] != truth[chosen]
+        state = observe(
+            state, severities, said.margin, chosen, wrong,
+            features=world.likeness, probabilities=said.probabilities, using=using,
+        )  # fmt: skip
+        labelled.extend(chosen.tolist())
+    raise AssertionError("a task has rounds")
+
+
+def _stack(start: Array, pool: Array, labelled: list[int]) -> Array:
+    if hasattr(pool, "tocsr"):
+        return vstack([start, pool[labelled]]).tocsr()
+    return np.concatenate([start, pool[labelled]])
+
+
+def curves(task: Task, selectors: dict[str, Selector], seeds: list[int]) -> dict[str, Array]:
+    """By selector, (seeds, rounds + 1). Every selector meets the same worlds."""
+    found: dict[str, list[Array]] = {name: [] for name in selectors}
+    for seed in seeds:
+        world = task.deal(np.random.default_rng([seed, 0]))
+        for name, using in selectors.items():
+            found[name].append(curve(task, world, using, seed))
+    return {name: np.array(rows) for name, rows in found.items()}

@@ -1,0 +1,169 @@
+"""`descant demo`: a language model's answers, checked claim by claim while it writes them, over a real Kafka.
+
+Starts what it needs as child processes (Kafka unless one is named, a process a stage, a model worker), asks its
+questions twice, with and without streaming between the stages, and compares. Nothing is left running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeVar
+
+import typer
+
+from examples.factcheck.display import Display, display_for, show_result
+from examples.factcheck.models import Question
+from examples.factcheck.processes import Processes, stage_commands, worker_command
+from examples.factcheck.view import Watched, summarise_requests
+from streams.broker import EmbeddedKafka, bootstrap_servers
+from streams.cli.options import AsJson, Bootstrap, print_json
+from streams.client import Client
+from streams.runtime.process import roles_of
+from streams.settings import KafkaSettings
+from workers.engines.default_model import MODEL_NAME, MODEL_NOTICE
+
+T = TypeVar("T")
+
+PIPELINE: Final = "examples.factcheck.pipeline:factcheck"
+COUNTRIES: Final = (
+    "Bolivia", "Australia", "Japan", "Egypt", "Norway", "Nigeria", "Canada", "Kazakhstan", "India", "Mexico",
+    "Ethiopia", "Vietnam", "Poland", "Peru", "Ghana", "Cuba", "Thailand", "Morocco", "Finland", "Nepal",
+    "Chile", "Turkey", "Iran", "Angola", "Ireland", "Mongolia", "Uganda", "Malaysia", "Greece", "Colombia",
+)  # fmt: skip
+# An engine computes on one thread: two workers use both cores of a small machine, and while one writes the draft the
+# other checks its claims.
+WORKERS: Final = 2
+# Not among the questions. It makes the worker compute the prompts' shared beginnings and the stages load what they
+# load on first use, which would otherwise be the first question's time alone.
+WARM_UP: Final = "Tell me about Portugal."
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    questions: int
+    concurrency: int
+    engine: str
+    model: str
+    workers: int
+
+
+def command(
+    questions: Annotated[int, typer.Option(min=1, max=len(COUNTRIES), help="How many questions to ask.")] = 12,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Questions under way at once.")] = 1,
+    engine: Annotated[str, typer.Option(help="llamacpp, openai or vllm.")] = "llamacpp",
+    model: Annotated[str, typer.Option(help="The name of the model that the engine serves.")] = MODEL_NAME,
+    workers: Annotated[int, typer.Option(min=1, max=16, help="Model workers, each with its own engine.")] = WORKERS,
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Watch a language model's answers being fact-checked while it writes them, over a real Kafka."""
+    options = Options(questions, concurrency, engine, model, workers)
+    display = display_for(as_json=as_json)
+    if model == MODEL_NAME:
+        display.console.print(f"{MODEL_NOTICE}\n", markup=False, soft_wrap=True)
+    # Read by the pipeline's module, here and in the children.
+    os.environ["FACTCHECK_MODEL"] = model
+    with _terminated_like_interrupted(), _kafka(display, bootstrap) as servers:
+        requests = asyncio.run(_run(display, servers, options))
+    summary = summarise_requests(requests)
+    show_result(display.console, requests, summary)
+    if as_json:
+        print_json(summary.as_json())
+    if summary.errors:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _kafka(display: Display, bootstrap: str | None) -> Iterator[str]:
+    """The cluster that was named, else one of our own for as long as the demo runs."""
+    if named := bootstrap_servers(bootstrap):
+        yield named
+        return
+    with display.waiting("starting Apache Kafka") as say:
+        kafka = EmbeddedKafka(on_progress=say)
+        kafka.__enter__()
+    try:
+        yield kafka.bootstrap
+    finally:
+        kafka.close()
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does: everything that it started is stopped first."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: os.kill(os.getpid(), signal.SIGINT)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+async def _run(display: Display, servers: str, options: Options) -> list[Watched]:
+    from examples.factcheck.pipeline import factcheck  # noqa: PLC0415 (it reads the model's name when it is imported)
+
+    commands = stage_commands(PIPELINE, roles_of(factcheck.plan), servers)
+    workers = [worker_command(options.engine, options.model, servers)] * options.workers
+    names = COUNTRIES[: options.questions]
+    asked = [f"Tell me about {name}." for name in names]
+    requests: list[Watched] = []
+    async with Processes() as children:
+        count = len(commands) + len(workers)
+        with display.waiting(f"starting {count} processes: ingress, closer, each stage, model workers") as say:
+            await children.start([*workers, *commands], lambda name, done, of: say(f"{name} is ready ({done} of {of})"))
+
+        async def ask() -> None:
+            async with Client(factcheck, KafkaSettings(bootstrap=servers), watch=True) as client:
+                with display.waiting("warming up with one question that is not counted"):
+                    await _ask(client, Watched(WARM_UP, streamed=True), lambda _: None)
+                for streamed in (True, False):
+                    title = "Streaming between the stages" if streamed else "The same without streaming between stages"
+                    requests.extend(await _round(client, display, title, asked, options.concurrency, streamed=streamed))
+
+        await _unless_a_child_ends(ask(), children)
+    return requests
+
+
+async def _round(
+    client: Client, display: Display, title: str, questions: Sequence[str], concurrency: int, *, streamed: bool
+) -> list[Watched]:
+    """Ask them all, so many at once, in order; returns when each has its answer."""
+    free = asyncio.Semaphore(concurrency)
+    requests: list[Watched] = []
+
+    async def one(question: str, answered: Callable[[Watched], None]) -> None:
+        async with free:
+            request = Watched(question, streamed)
+            requests.append(request)
+            await _ask(client, request, answered)
+
+    async with display.running(title, requests, len(questions)) as answered:
+        await asyncio.gather(*(one(question, answered) for question in questions))
+    return requests
+
+
+async def _ask(client: Client, request: Watched, answered: Callable[[Watched], None]) -> None:
+    handle = await client.submit(Question(text=request.question), stream=request.streamed)
+    async for event in handle.events():
+        request.on(event)
+    answered(request)
+
+
+async def _unless_a_child_ends(work: Coroutine[Any, Any, T], children: Processes) -> T:
+    """The work's result. Raises ChildError as soon as a child ends, whatever the work then waits for."""
+    working, watching = asyncio.create_task(work), asyncio.create_task(children.watch())
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if watching.done() and not working.done():
+            await watching
+        return await working
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)

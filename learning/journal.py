@@ -1,0 +1,83 @@
+"""The writer of journal and model records: one transaction a step, fenced twice.
+
+A job's owner is the member of the retraining group that holds the partition of `learning.jobs` where its model's key
+lies. The transactional id is that partition's, so a successor's `init_transactions` shuts the predecessor out; and
+offsets go along with the group's metadata, so a member that lost the partition without noticing is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from confluent_kafka import KafkaException, Producer, TopicPartition
+
+from learning.records import JOBS, MODELS, JobRecord, ModelVersion, Record, VersionState
+from streams.errors import BrokerError
+from streams.runtime.consumer import NOT_MEMBER
+from streams.settings import KafkaSettings
+
+CALL_SECONDS: Final = 20.0
+
+TRANSACTION_SECONDS: Final = 10.0
+"""A killed writer's open transaction hides the records behind it from readers for at most so long; its successor ends
+it at once."""
+
+
+class FencedError(Exception):
+    """Somebody else owns the model's partition now. Nothing of this step was written."""
+
+
+class Journal:
+    """Of one partition of `learning.jobs`. Blocking; one thread."""
+
+    def __init__(self, kafka: KafkaSettings, group: str, partition: int) -> None:
+        self._partition: Final = partition
+        self._producer: Final = Producer(
+            {
+                **kafka.client(),
+                "transactional.id": f"{group}.{partition}",
+                "transaction.timeout.ms": int(TRANSACTION_SECONDS * 1000),
+                "linger.ms": 0,
+                "partitioner": "murmur2_random",
+            }
+        )
+        self._call(self._producer.init_transactions, CALL_SECONDS)
+
+    def write(self, job: JobRecord | None, versions: Sequence[ModelVersion], offset: int, group: Any) -> None:
+        """All of it or nothing. `offset`: the partition's committed place, `group`: the consumer's group metadata.
+
+        Raises FencedError, or BrokerError where Kafka cannot be reached; the step is then simply done again.
+        """
+        try:
+            self._producer.begin_transaction()
+            for record in (*versions, *([] if job is None else [job])):
+                self._produce(record)
+            place = TopicPartition(JOBS, self._partition, offset)
+            self._producer.send_offsets_to_transaction([place], group, CALL_SECONDS)
+            self._producer.commit_transaction(CALL_SECONDS)
+        except KafkaException as error:
+            raise self._gone(error) from error
+
+    def _produce(self, record: Record) -> None:
+        self._producer.produce(record.topic, record.encoded(), record.key)
+        if isinstance(record, ModelVersion) and record.state is VersionState.CURRENT:
+            self._producer.produce(MODELS, record.encoded(), record.name)
+
+    def _gone(self, error: KafkaException) -> Exception:
+        reason = error.args[0]
+        if reason.fatal():
+            return FencedError(reason.str())
+        if reason.txn_requires_abort():
+            self._call(self._producer.abort_transaction, CALL_SECONDS)
+        if reason.code() in NOT_MEMBER:
+            return FencedError(reason.str())
+        return BrokerError(f"the learning journal cannot be written: {reason.str()}. It is tried again.")
+
+    def _call(self, function: Any, seconds: float) -> None:
+        try:
+            function(seconds)
+        except KafkaException as error:
+            if error.args[0].fatal():
+                raise FencedError(error.args[0].str()) from error
+            raise BrokerError(f"the learning journal cannot be opened: {error.args[0].str()}.") from error

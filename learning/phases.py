@@ -1,0 +1,90 @@
+"""The phases of one retraining job: each takes what the one before left in the store, so that any process can go on.
+
+Nothing here knows Kafka. A phase that is run twice gives the same snapshot and a model that is as good; only the
+journal (learning/job.py) says which one counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from learning.artefacts import Store
+from learning.errors import TrainingError
+from learning.gate import Answers, judge, refuse_leakage
+from learning.labels import Labels
+from learning.records import ArtefactRef, GateResult, ModelVersion, TrainingSet
+from learning.training import Predictor, Recipe
+from learning.trigger import refuse_unfit
+from streams.errors import DescantError
+
+TIMED = 50
+"""Examples over which latency is measured."""
+
+
+def snapshot(recipe: Recipe, labels: Labels, store: Store) -> tuple[ArtefactRef, int]:
+    """Freeze the training set: the recipe's start and every agreed label, without the held-out examples.
+
+    Returns its reference and how many labels stood. Raises TrainingError for an empty or one-class set, LeakageError
+    where the start shares a request or an entity with the held-out set.
+    """
+    held_out = tuple(recipe.held_out())
+    requests, entities = {e.request for e in held_out} - {None}, {e.entity for e in held_out} - {None}
+    labelled = labels.training_set(recipe.name, without={e.id for e in held_out})
+    # A label may be asked for what the gate holds: it then serves the gate's side alone, instead of stopping the job.
+    ours = tuple(e for e in labelled.examples if e.request not in requests and e.entity not in entities)
+    start = tuple(e for e in recipe.start() if e.id not in {o.id for o in ours})
+    examples = labelled.model_copy(update={"examples": (*start, *ours)})
+    refuse_unfit(recipe.trigger, examples)
+    refuse_leakage(examples.examples, held_out)
+    return store.put(recipe.name, examples.encoded(), format="json"), labels.count(recipe.name)
+
+
+def train(recipe: Recipe, snapshot: ArtefactRef, current: ModelVersion | None, store: Store) -> ArtefactRef:
+    """Fit on exactly the snapshot. Raises TrainingError for whatever the trainer raised; the current version
+    stays."""
+    examples = TrainingSet.read(store.get(snapshot))
+    before = None if current is None else store.get(current.artefact)
+    try:
+        content = recipe.trainer.fit(examples.examples, recipe.classes, before)
+    except DescantError:
+        raise
+    except Exception as error:
+        # The text of a foreign exception may quote an example, so only its type is told.
+        raise TrainingError(
+            f"the trainer of {recipe.name!r} crashed with {type(error).__name__}. The current version stays; see the "
+            "job's log, then: descant retrain.",
+            code="learning.training.crashed",
+        ) from error
+    return store.put(recipe.name, content, format=recipe.trainer.format)
+
+
+def gate(recipe: Recipe, artefact: ArtefactRef, current: ModelVersion | None, store: Store) -> GateResult:
+    """Judge the stored candidate against the stored current version; the same inputs give the same verdict."""
+    held_out = tuple(recipe.held_out())
+    truth = [e.value for e in held_out]
+    candidate = _answers(recipe, recipe.trainer.load(store.get(artefact)))
+    before = None if current is None else _answers(recipe, recipe.trainer.load(store.get(current.artefact)))
+    return judge(recipe.gate, truth, candidate, before, np.random.default_rng(0))
+
+
+def _answers(recipe: Recipe, model: Predictor) -> Answers:
+    replay = list(recipe.replay())
+    said = model.predict(replay)
+    firings = {
+        name: sum(fires(e, p) > 0 for e, p in zip(replay, said, strict=True)) / max(1, len(replay))
+        for name, fires in recipe.assertions.items()
+    }
+    examples = [e.example for e in recipe.held_out()]
+    return Answers(model.predict(examples), firings, _latency_ms(model, (examples or replay)[:TIMED]))
+
+
+def _latency_ms(model: Predictor, examples: Sequence[object]) -> float | None:
+    taken = []
+    for example in examples:
+        begun = time.perf_counter()
+        model.predict([example])  # type: ignore[list-item]
+        taken.append(time.perf_counter() - begun)
+    return float(np.median(taken) * 1000) if taken else None

@@ -1,0 +1,157 @@
+"""Every process follows `<pipeline>.control` and frees what belongs to closed requests (PROTOCOL §9.6)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streams.core.control import Control, decode_control
+from streams.core.lineage import Serial
+from streams.errors import RecordError
+from streams.runtime.consumer import BATCH_RECORDS, CALL_SECONDS, CONSUMER_CONFIG, POLL_SECONDS, retrying
+from streams.runtime.offsets import OffsetLookup
+from streams.runtime.topics import control_topic
+from streams.settings import KafkaSettings
+
+LOOK_BACK: Final = 64
+"""Offsets before the end in which the last entry is looked for: a transaction's marker takes an offset too."""
+
+LOOK_BACK_GROWTH: Final = 16
+"""When there is none, so many times further back: one open transaction can hold hundreds of entries."""
+
+OnClosed = Callable[[Serial], None]
+
+
+class ControlFollower:
+    """One pipeline's closed requests; `ready` when everything written before the start has been read."""
+
+    def __init__(
+        self, kafka: KafkaSettings, lookup: OffsetLookup, pipeline: str, on_fatal: Callable[[BaseException], None]
+    ) -> None:
+        self.state: Final = Control()
+        self.ready: Final = asyncio.Event()
+        self._topic: Final = control_topic(pipeline)
+        self._lookup: Final = lookup
+        config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
+        config.update({"auto.offset.reset": "earliest", "enable.partition.eof": True})
+        self._consumer: Final = Consumer({**kafka.client(), **config, "group.id": f"{pipeline}.follower"})
+        self._loop: Final = asyncio.get_running_loop()
+        self._listeners: Final[list[OnClosed]] = []
+        self._on_fatal: Final = on_fatal
+        self._read_to: Final[dict[int, int]] = {}
+        self._waiting: Final[list[tuple[int, int, asyncio.Future[None]]]] = []
+        self._is_open = True
+        self._thread: Final = threading.Thread(target=self._run, name=f"control {pipeline}", daemon=True)
+
+    def listen(self, on_closed: OnClosed) -> None:
+        self._listeners.append(on_closed)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    async def read_up_to_now(self, partition: int) -> None:
+        """Return when all entries that are on the partition now have been read, those in open transactions included."""
+        await self.ready.wait()
+        high = (await self._lookup.ends([(self._topic, partition)]))[self._topic, partition]
+        if self._read_to.get(partition, 0) < high:
+            future: asyncio.Future[None] = self._loop.create_future()
+            self._waiting.append((partition, high, future))
+            await future
+
+    def _run(self) -> None:
+        try:
+            start = self._beginnings()
+            self._consumer.assign(start)
+            behind = {p.partition for p in start}
+            while self._is_open:
+                first = self._consumer.poll(POLL_SECONDS)
+                if first is None:
+                    continue
+                batch = [first, *self._consumer.consume(BATCH_RECORDS, 0)]
+                self._call_soon(self._take, batch)
+                if behind:
+                    behind -= {m.partition() for m in batch if _is_end(m)}
+                    if not behind:
+                        self._call_soon(self.ready.set)
+            self._consumer.close()
+        except BaseException as error:  # noqa: BLE001 — a thread's error reaches nobody by itself
+            self._call_soon(self._on_fatal, error)
+
+    def _beginnings(self) -> list[TopicPartition]:
+        """Where to read from: the `since` of each partition's last entry, or its first record."""
+        found = []
+        for number in retrying(self._partitions):
+            at = TopicPartition(self._topic, number)
+            low, high = retrying(lambda at=at: self._consumer.get_watermark_offsets(at, timeout=CALL_SECONDS))  # type: ignore[misc]
+            back, start, since = LOOK_BACK, high, None
+            while since is None and start > low and self._is_open:
+                start, back = max(low, high - back), back * LOOK_BACK_GROWTH
+                since = self._last_since(number, start)
+            found.append(TopicPartition(self._topic, number, start if since is None else since))
+        return found
+
+    def _last_since(self, number: int, start: int) -> int | None:
+        """What the last entry at `start` or above says; None when there is none: only markers, or a transaction that
+        is still open and hides everything behind its beginning."""
+        self._consumer.assign([TopicPartition(self._topic, number, start)])
+        since: int | None = None
+        while self._is_open:
+            message = self._consumer.poll(POLL_SECONDS)
+            if message is None:
+                continue
+            if _is_end(message):
+                break
+            if message.error() is None:
+                with contextlib.suppress(RecordError):  # only a closer may write here
+                    since = decode_control(message.value()).since
+        return since
+
+    def _partitions(self) -> list[int]:
+        known = self._consumer.list_topics(self._topic, timeout=CALL_SECONDS).topics[self._topic]
+        if known.error is not None:  # it was created a moment ago, and not every broker knows it yet
+            raise KafkaException(known.error)
+        return sorted(known.partitions)
+
+    def _take(self, batch: Sequence[Message]) -> None:
+        for message in batch:
+            partition, offset = message.partition() or 0, message.offset() or 0
+            if _is_end(message):
+                self._reached(partition, offset)
+                continue
+            if message.error() is not None:
+                continue
+            try:
+                entry = decode_control(message.value())
+            except RecordError:
+                continue  # only a closer may write here; a stray record closes nothing
+            self.state.of(partition).on(offset, entry)
+            serial = Serial(partition, entry.offset)
+            for on_closed in self._listeners:
+                on_closed(serial)
+            self._reached(partition, offset + 1)
+
+    def _reached(self, partition: int, offset: int) -> None:
+        self._read_to[partition] = max(offset, self._read_to.get(partition, 0))
+        if self._waiting:
+            for waiting in [w for w in self._waiting if w[0] == partition and w[1] <= offset]:
+                self._waiting.remove(waiting)
+                if not waiting[2].done():
+                    waiting[2].set_result(None)
+
+    def _call_soon(self, function: Callable[..., object], *args: object) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function, *args)
+
+    async def close(self) -> None:
+        self._is_open = False
+        await asyncio.to_thread(self._thread.join, 5)
+
+
+def _is_end(message: Message) -> bool:
+    error = message.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF

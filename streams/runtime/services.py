@@ -1,0 +1,85 @@
+"""What all roles in one process share: one producer, one control follower, one router, one way to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from confluent_kafka import Message
+
+from streams.core.failure import Failure
+from streams.core.plan import Plan
+from streams.core.record import Envelope, Headers, Kind
+from streams.errors import RecordError
+from streams.runtime.consumer import headers_of
+from streams.runtime.follow import ControlFollower
+from streams.runtime.offsets import OffsetLookup
+from streams.runtime.producer import LoopProducer
+from streams.runtime.route import RoundRobinRouter, Router, create_router
+from streams.runtime.topics import dead_letters_topic
+from streams.settings import KafkaSettings, PipelineSettings
+
+log = structlog.get_logger(__name__)
+
+
+class Services:
+    def __init__(self, plan: Plan, kafka: KafkaSettings, settings: PipelineSettings, *, routes: bool) -> None:
+        """`routes`: a @model stage runs here, and needs to know the workers."""
+        self.plan: Final = plan
+        self.kafka: Final = kafka
+        self.settings: Final = settings
+        self.failed: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
+        self.lookup: Final = OffsetLookup(kafka)
+        self.producer: Final = LoopProducer(kafka, self.fatal)
+        self.follower: Final = ControlFollower(kafka, self.lookup, plan.pipeline, self.fatal)
+        self.router: Final[Router] = create_router(kafka, settings) if routes else RoundRobinRouter(settings.lanes)
+        self.follower.listen(self.router.closed)
+        counter = itertools.count(1)
+        self.next_n: Final[Callable[[], int]] = lambda: next(counter)
+        """n of run ids: over all slots of this process, never reset."""
+
+    def fatal(self, error: BaseException) -> None:
+        """Latched: the first is what `failed` raises to whoever runs the process."""
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+    def dead_letter(self, message: Message, stage: str, failure: Failure) -> None:
+        """The original bytes with the reason; the text of the error never quotes them."""
+        headers: Headers = [
+            ("reason", failure.code.encode()),
+            ("message", failure.message.encode()),
+            ("stage", stage.encode()),
+            ("topic", (message.topic() or "").encode()),
+            ("partition", b"%d" % (message.partition() or 0)),
+            ("offset", b"%d" % (message.offset() or 0)),
+        ]
+        headers += [(f"original.{name}", value or b"") for name, value in headers_of(message)]
+        self.producer.send(dead_letters_topic(self.plan.pipeline), message.key(), message.value(), headers)
+        log.warning("dead letter", reason=failure.code, stage=stage, topic=message.topic(), offset=message.offset())
+
+    def reject(self, message: Message, stage: str, envelope: Envelope, error: RecordError) -> None:
+        """A record of a known request cannot be used: dead letter, and the request fails (PROTOCOL §5.1)."""
+        failure = Failure(error.code, str(error), stage)
+        self.dead_letter(message, stage, failure)
+        failing = Envelope(
+            id=envelope.id,
+            kind=Kind.FAIL,
+            serial=envelope.serial,
+            plan=self.plan.digest,
+            deadline=envelope.deadline,
+        )
+        self.producer.send(
+            self.plan.topic("accepted"),
+            envelope.id,
+            failure.encode(envelope.id),
+            failing.headers(),
+            partition=envelope.serial.partition if envelope.serial else -1,
+        )
+
+    async def close(self) -> None:
+        await self.router.close()
+        await self.producer.close()
+        await self.follower.close()

@@ -1,0 +1,118 @@
+"""A retraining process for tests: one small model, and a place where it kills itself."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import confluent_kafka
+from pydantic import JsonValue
+from sklearn.linear_model import LogisticRegression
+
+from learning.artefacts import FolderStore
+from learning.records import Phase, TrainingExample
+from learning.training import Recipe, SklearnTrainer
+from learning.trigger import TriggerPolicy
+from streams.settings import KafkaSettings
+
+CLASSES = ("low", "high")
+
+
+def features(example: JsonValue) -> list[float]:
+    assert isinstance(example, dict)
+    return [float(example["x"])]  # type: ignore[arg-type]
+
+
+def truth(x: float) -> str:
+    return "high" if x > 0.5 else "low"
+
+
+def held_out() -> Sequence[TrainingExample]:
+    return [
+        TrainingExample(id=f"held-{i}", example={"x": i / 100}, value=truth(i / 100), request=f"held-{i}")
+        for i in range(100)
+    ]
+
+
+class Broken:
+    """A trainer that crashes."""
+
+    format = "skops"
+
+    def fit(self, examples: Sequence[TrainingExample], classes: Sequence[str], current: bytes | None) -> bytes:
+        raise RuntimeError("a secret payload")
+
+    def load(self, artefact: bytes) -> object:
+        raise NotImplementedError
+
+
+def recipe(name: str, *, new_labels: int = 10, broken: bool = False) -> Recipe:
+    trainer = Broken() if broken else SklearnTrainer(LogisticRegression(C=100.0), features)
+    return Recipe(
+        name, CLASSES, trainer,  # type: ignore[arg-type]
+        held_out=held_out, replay=lambda: [{"x": i / 50} for i in range(50)],
+        assertions={"high-is-above-half": lambda e, p: float((p == "high") != (features(e)[0] > 0.5))},
+        trigger=TriggerPolicy(new_labels=new_labels, cool_down_seconds=0.0),
+    )  # fmt: skip
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bootstrap", required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--group", required=True)
+    parser.add_argument("--new-labels", type=int, default=10)
+    parser.add_argument("--broken", action="store_true")
+    parser.add_argument("--die", help="PHASE:begins, PHASE:done, PHASE:stored or PHASE:uncommitted")
+    options = parser.parse_args()
+    phase, _, moment = (options.die or ":").partition(":")
+    at = {"phase": None}
+
+    class Dying(confluent_kafka.Producer):
+        """Dies when everything of a step is on the broker and only the commit is missing."""
+
+        def commit_transaction(self, *arguments: object) -> None:
+            if moment == "uncommitted" and at["phase"] == phase:
+                self.flush(10)
+                die()
+            super().commit_transaction(*arguments)
+
+    class DyingStore(FolderStore):
+        def put(self, *arguments, **named):  # type: ignore[no-untyped-def]
+            ref = super().put(*arguments, **named)
+            if moment == "stored" and at["phase"] == phase:
+                die()
+            return ref
+
+    from learning import journal
+
+    journal.Producer = Dying  # type: ignore[misc,assignment]
+    from learning.job import RetrainingJob
+
+    def watch(model: str, now: Phase, word: str) -> None:
+        at["phase"] = now.value  # type: ignore[assignment]
+        sys.stdout.write(f"{now.value} {word}\n")
+        sys.stdout.flush()
+        if now.value == phase and word == moment:
+            die()
+
+    job = RetrainingJob(
+        [recipe(options.model, new_labels=options.new_labels, broken=options.broken)], DyingStore(options.store),
+        KafkaSettings(bootstrap=options.bootstrap), watch=watch, group=options.group,
+    )  # fmt: skip
+    signal.signal(signal.SIGTERM, lambda *_: job.stop())
+    job.run()
+
+
+if __name__ == "__main__":
+    main()
+    sys.exit(0)

@@ -1,0 +1,208 @@
+"""Retraining on a real Kafka: killed in each phase, it loses no label and publishes one whole version, once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from learning.artefacts import FolderStore
+from learning.records import JobRecord, Label, LabelRequest, ModelVersion, Phase, Record, TrainingSet, VersionState
+from learning.view import TOPICS, Learned, View, topics
+from streams.runtime.topics import ensure_topics
+from streams.settings import KafkaSettings
+from streams.testing import KafkaForTests
+from tests.integration.learning.retrainer import CLASSES, recipe, truth
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+WAIT_SECONDS_MAX = 240.0
+
+
+class Desk:
+    """What a test has in hand: records in, processes, and the fold of everything that is out."""
+
+    def __init__(self, kafka: KafkaForTests, folder: Path) -> None:
+        self.settings = KafkaSettings(bootstrap=kafka.bootstrap)
+        ensure_topics(self.settings, topics())
+        self.model = kafka.unique("model")
+        self.group = kafka.unique("retraining")
+        self.store = FolderStore(folder)
+        self._view = View(self.settings)
+        self._producer = Producer({**self.settings.client(), "partitioner": "murmur2_random"})
+        self._running: list[subprocess.Popen[str]] = []
+
+    def put(self, *records: Record) -> None:
+        failed: list[object] = []
+        for record in records:
+            self._producer.produce(
+                record.topic, record.encoded(), record.key, on_delivery=lambda e, _: failed.append(e) if e else None
+            )
+        self._producer.flush(30)
+        assert not failed
+
+    def label(self, first: int, count: int, of: int = 40) -> None:
+        for i in range(first, first + count):
+            name, x = f"{self.model}-{i}", (i * 17 % of) / of
+            self.put(
+                LabelRequest(
+                    id=name,
+                    model=self.model,
+                    example={"x": x},
+                    classes=CLASSES,
+                    flags=(f"flag-{i}",),
+                    requested_at=NOON,
+                ),
+                Label(id=f"l-{name}", example=name, model=self.model, labeller="ann", value=truth(x), labelled_at=NOON),
+            )
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        command = [
+            sys.executable, "-m", "tests.integration.learning.retrainer", "--bootstrap", self.settings.bootstrap,
+            "--store", str(self.store.root), "--model", self.model, "--group", self.group, *options,
+        ]  # fmt: skip
+        self._running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return self._running[-1]
+
+    def learned(self) -> Learned:
+        return self._view.catch_up()
+
+    def versions(self) -> list[ModelVersion]:
+        return list(self.learned().known(self.model))
+
+    def job(self) -> JobRecord | None:
+        return self.learned().jobs.get(self.model)
+
+    def until(self, holds: Callable[[], bool], what: str) -> None:
+        ends_at = time.monotonic() + WAIT_SECONDS_MAX
+        while not holds():
+            dead = [p for p in self._running if p.poll() not in {None, 0, -9}]
+            assert not dead, dead[0].communicate()[1][-2000:]
+            assert time.monotonic() < ends_at, f"not within {WAIT_SECONDS_MAX:.0f} s: {what}"
+            self._view.poll(0.2)
+
+    def close(self) -> None:
+        for process in self._running:
+            process.kill()
+            process.communicate()
+        self._view.close()
+
+
+@pytest.fixture
+def desk(kafka: KafkaForTests, tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(kafka, tmp_path / "artefacts")
+    yield desk
+    desk.close()
+
+
+def published(desk: Desk, count: int) -> Callable[[], bool]:
+    return lambda: len(desk.versions()) >= count and (job := desk.job()) is not None and job.phase is Phase.PUBLISHED
+
+
+def test_labels_become_a_promoted_version_that_names_each_of_them(desk: Desk) -> None:
+    desk.label(0, 20)
+    process = desk.start()
+    desk.until(published(desk, 1), "the first version")
+    (version,) = desk.versions()
+    assert version.state is VersionState.CURRENT, version.gate.reasons
+    examples = TrainingSet.read(desk.store.get(version.training_set))
+    assert examples.digest == version.training_set_digest
+    assert {label for e in examples.examples for label in e.labels} == {f"l-{desk.model}-{i}" for i in range(20)}
+    assert {flag for e in examples.examples for flag in e.flags} == {f"flag-{i}" for i in range(20)}
+    model = recipe(desk.model).trainer.load(desk.store.get(version.artefact))
+    assert model.predict([{"x": 0.05}, {"x": 0.95}]) == ["low", "high"]
+
+    desk.label(20, 10)
+    desk.until(published(desk, 2), "a second version after ten more labels")
+    assert desk.versions()[1].labels == 30
+    process.terminate()
+    assert process.wait(WAIT_SECONDS_MAX) == 0
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "snapshot:stored", "snapshot:uncommitted", "trained:begins", "trained:stored", "trained:uncommitted",
+        "gated:uncommitted", "published:begins", "published:uncommitted", "published:done",
+    ],
+)  # fmt: skip
+def test_killed_anywhere_it_loses_no_label_and_publishes_once(desk: Desk, moment: str) -> None:
+    desk.label(0, 20)
+    first = desk.start("--die", moment)
+    assert first.wait(WAIT_SECONDS_MAX) == -9, first.communicate()[1][-2000:]
+    for version in desk.versions():
+        desk.store.get(version.artefact)  # what is published is whole
+    if not moment.startswith("published:done"):
+        assert not desk.versions(), "a version came out of a job that was killed before it was published"
+    desk.start()
+    desk.until(published(desk, 1), "the version, from another process")
+    (version,) = desk.versions()
+    assert version.labels == 20
+    assert version.state is VersionState.CURRENT
+    desk.store.get(version.artefact)
+
+
+def test_one_job_a_model_although_two_processes_run(desk: Desk) -> None:
+    desk.start()
+    desk.start()
+    desk.label(0, 20)
+    desk.until(published(desk, 1), "a version")
+    desk.label(20, 15)
+    desk.until(lambda: any(v.labels == 35 for v in desk.versions()), "a version of all labels")
+    versions = desk.versions()
+    assert len({v.job for v in versions}) == len(versions)
+    assert sum(v.state is VersionState.CURRENT for v in versions) == 1
+    assert [v.version for v in versions] == list(range(1, len(versions) + 1))
+
+
+def test_a_trainer_that_crashes_is_told_and_the_version_stays(desk: Desk) -> None:
+    desk.label(0, 20)
+    good = desk.start()
+    desk.until(published(desk, 1), "a version")
+    good.terminate()
+    good.wait(WAIT_SECONDS_MAX)
+    desk.start("--broken")
+    desk.label(20, 12)
+    desk.until(lambda: (job := desk.job()) is not None and job.phase is Phase.FAILED, "a failed job")
+    job = desk.job()
+    assert job is not None
+    assert job.reason is not None
+    assert "learning.training.crashed" in job.reason
+    assert "RuntimeError" in job.reason
+    assert "secret" not in job.reason
+    (version,) = desk.versions()
+    assert version.state is VersionState.CURRENT
+
+
+def test_one_class_is_not_trained_on_and_a_wrong_label_is_told(desk: Desk) -> None:
+    for i in range(12):
+        name = f"{desk.model}-{i}"
+        desk.put(
+            LabelRequest(id=name, model=desk.model, example={"x": 0.9}, classes=CLASSES, requested_at=NOON),
+            Label(id=f"l-{name}", example=name, model=desk.model, labeller="ann", value="high", labelled_at=NOON),
+        )
+    desk.put(
+        Label(id=f"{desk.model}-x", example=f"{desk.model}-0", model=desk.model, labeller="bob", value="purple",
+              labelled_at=NOON + timedelta(1)),
+    )  # fmt: skip
+    desk.start()
+    desk.until(lambda: (job := desk.job()) is not None and job.phase is Phase.FAILED, "a refused job")
+    job = desk.job()
+    assert job is not None
+    assert job.reason is not None
+    assert "one-class" in job.reason
+    assert not desk.versions()
+    refused = [error for key, error in desk.learned().refused if key == f"{desk.model}-0"]
+    assert [error.code for error in refused] == ["learning.label.wrong-class"]
+
+
+def test_all_topics_are_there() -> None:
+    assert {t.topic for t in topics()} == set(TOPICS)

@@ -1,0 +1,137 @@
+"""Our policy: least expected delay of the request, counting what the prompt costs those who decode there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from workers.routing.fleet import Fleet
+from workers.routing.policy import Chance, Pick
+from workers.routing.prompt import PromptInfo, kappa
+from workers.routing.sends import Sends
+
+# Weight of the expected decode time against the wait for the first token. Below 1, because inter-token
+# times change while a text is written and regress to the mean. 1 and 2 were worse wherever prompts share
+# nothing.
+DECODE_WEIGHT: Final = 0.3
+# Weight of the externality: seconds of prefill × prompts that are held up by it. Counting prompts rather
+# than their Σκ takes 25 % off the p90 of pipelines at high load: where many checks of open forks decode, Σκ
+# is small, so that Σκ sends still more there (docs/decisions/routing-externality.md).
+EXTERNALITY: Final = 0.1
+# A prompt that has this many tokens to compute counts its own delay twice against others', one of twice as
+# many five times: it is the tail already. Without it short prompts gain and long ones lose 10 % of p99 on a
+# mix of both (docs/decisions/routing-long-prompts.md).
+LONG_TOKENS: Final = 3_000.0
+# Costs this close (seconds) are equal: the estimates are no better. Ties go by rendezvous, which sends
+# equal text to one worker.
+TIE_SECONDS: Final = 0.005
+# Expected output of a stage that has not finished anything yet.
+OUTPUT_TOKENS_AT_FIRST: Final = 128.0
+OUTPUT_LEARNING_RATE: Final = 0.02
+_STAGES_MAX: Final = 1_024
+_ONES: Final = (1 << 64) - 1
+_GOLDEN: Final = 0x9E3779B97F4A7C15
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The constants that were tuned, together, for simulations that vary them."""
+
+    decode: float = DECODE_WEIGHT
+    externality: float = EXTERNALITY
+    long_tokens: float = LONG_TOKENS
+    tie: float = TIE_SECONDS
+
+
+class DescantPolicy:
+    """cost(w) = own · ((wait + u) / rate + WD · out · itl) + EXT · (u / rate) · prompts; the least wins.
+
+    own      κ · (1 + (least u / LONG)²): what a delay of this prompt matters
+    wait     tokens before it: announced, less what was computed since, plus what all routers sent since
+    u        its own tokens not cached there
+    itl      seconds between two tokens there
+    prompts  those that decode or wait there, and those sent since
+
+    Cost: docs/routing.md. Source: the shape is that of the cost in ALTO's setting (arXiv 2403.04311) with
+    announced blocks; constants were tuned on other seeds than those reported.
+    """
+
+    name = "descant"
+
+    def __init__(self, weights: Weights | None = None) -> None:
+        self.weights = weights or Weights()
+        self._outputs: dict[str, float] = {}
+
+    def pick(self, prompt: PromptInfo, fleet: Fleet, sends: Sends, now: float, rng: Chance) -> Pick:
+        weights, matter = self.weights, kappa(prompt.fork)
+        depth = fleet.cached_blocks(prompt.blocks, sends.blocks)
+        uncached = np.maximum(prompt.tokens - depth * prompt.block_tokens, 1.0)
+        prefill = uncached / fleet.rate
+        wait = np.maximum(fleet.free_at - now, 0.0)
+        held_up = fleet.prompts
+        if sends.any_fresh:
+            wait += sends.fresh_tokens * sends.instances / fleet.rate
+            held_up = held_up + sends.fresh * sends.instances
+        decode = (weights.decode * min(self.expected_output(prompt, fleet), prompt.max_output)) * fleet.itl
+        external = prefill * held_up * weights.externality
+        own = matter * (1.0 + (float(uncached.min()) / weights.long_tokens) ** 2)
+        cost = own * (wait + prefill + decode) + external + fleet.gone
+        best = int(cost.argmin())
+        near = np.flatnonzero(cost <= cost[best] + weights.tie)
+        if len(near) > 1:
+            first_new = _first_new_block(prompt, int(depth.max()))
+            best = int(near[_rendezvous(first_new, fleet.salt[near])])
+        return Pick(
+            best,
+            {
+                "cost": float(cost[best]),
+                "kappa": matter,
+                "own_weight": own,
+                "uncached": float(uncached[best]),
+                "wait_seconds": float(wait[best]),
+                "prefill_seconds": float(prefill[best]),
+                "decode_seconds": float(decode[best]),
+                "externality_seconds": float(external[best]),
+                "ties": float(len(near)),
+            },
+        )
+
+    def expected_output(self, prompt: PromptInfo, fleet: Fleet) -> float:
+        """Mean output tokens of the stage: own finishes first, else what the workers measured."""
+        own = self._outputs.get(prompt.stage)
+        if own is not None:
+            return own
+        return fleet.outputs.get(prompt.stage, OUTPUT_TOKENS_AT_FIRST)
+
+    def learn(self, prompt: PromptInfo, output_tokens: int) -> None:
+        """One prompt of its stage has finished with so many tokens."""
+        mean = self._outputs.get(prompt.stage)
+        if mean is None:
+            if len(self._outputs) >= _STAGES_MAX:
+                return
+            self._outputs[prompt.stage] = float(output_tokens)
+        else:
+            self._outputs[prompt.stage] = mean + OUTPUT_LEARNING_RATE * (output_tokens - mean)
+
+    def placed(self, prompt: PromptInfo, slot: int, now: float) -> None:
+        """Nothing of its own to remember: `Sends` does."""
+
+    def forget(self, slot: int) -> None:
+        """Same."""
+
+
+def _first_new_block(prompt: PromptInfo, known: int) -> int:
+    """Hash of the first block that is cached nowhere; where all are, of the last."""
+    if not prompt.blocks:
+        return 0
+    return prompt.blocks[min(known, len(prompt.blocks) - 1)]
+
+
+def _rendezvous(block: int, salts: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> int:
+    """Index of the worker with the highest hash of (block, worker): the same one for every router."""
+    mixed = (salts ^ np.uint64(block & _ONES)) * np.uint64(_GOLDEN)
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    return int((mixed ^ (mixed >> np.uint64(32))).argmax())

@@ -1,0 +1,1 @@
+"""Published routing rules, re-implemented from their formulas, to compare with. None is our default."""

@@ -1,0 +1,172 @@
+"""The routing policies on live data: `workers.state` in, lanes out; one for each process of a pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from streams.core.lineage import Serial, format_path
+from streams.core.record import Envelope
+from streams.errors import RecordError
+from streams.runtime.consumer import CALL_SECONDS, CONSUMER_CONFIG, POLL_SECONDS, retrying
+from streams.runtime.route import PromptRecord
+from streams.runtime.topics import WORKERS_STATE, ensure_topics, state_topic
+from streams.settings import KafkaSettings, PipelineSettings
+from workers.routing import BlockHasher, Fleet, Fork, NoLaneError, PromptInfo, Router, WorkerState, kappa, policy
+
+EXPIRE_SECONDS: Final = 0.1
+
+GROUP_WEIGHT: Final = 0.05
+"""How much one closed request moves the mean size of its fork's groups."""
+
+log = structlog.get_logger(__name__)
+
+
+class _Model:
+    """What is known of one model's workers, and this process's own sends to them."""
+
+    def __init__(self, name: str, policy_name: str, lanes: int) -> None:
+        self.router: Final = Router(Fleet(name), policy(policy_name), random.Random())  # noqa: S311 — ties, not secrets
+        self.hasher = BlockHasher()
+        self.tokens_per_byte = 0.25
+        self.waiting_lanes: Final = itertools.cycle(range(lanes))
+        """Taken in turn while no worker lives: whoever comes next serves them."""
+
+
+class KafkaRouter:
+    """`streams.runtime.route.Router`."""
+
+    def __init__(self, kafka: KafkaSettings, settings: PipelineSettings, policy_name: str) -> None:
+        policy(policy_name)  # refused here, not at the first prompt
+        self._kafka: Final = kafka
+        self._settings: Final = settings
+        self._policy_name: Final = policy_name
+        self._loop: Final = asyncio.get_running_loop()
+        self._models: Final[dict[str, _Model]] = {}
+        self._prompts: Final[dict[Serial, list[tuple[_Model, str]]]] = {}
+        self._groups: Final[dict[Serial, dict[str, int]]] = {}
+        self._mean_size: Final[dict[str, float]] = {}
+        self._is_open = True
+        self._task: Final = asyncio.create_task(self._expire_for_ever())
+        self._thread: Final = threading.Thread(target=self._read, name="workers.state", daemon=True)
+        self._thread.start()
+
+    # -- streams.runtime.route.Router --------------------------------------------------------------------------------
+
+    def lane(self, model: str, envelope: Envelope, prompt: PromptRecord) -> int:
+        known = self._model(model)
+        now = time.time()
+        info = self._info(known, envelope, prompt, now)
+        try:
+            choice = known.router.choose(info, now)
+        except NoLaneError:
+            return next(known.waiting_lanes)
+        known.router.sent(info, choice, now)
+        if envelope.serial is not None:
+            self._prompts.setdefault(envelope.serial, []).append((known, info.id))
+        return choice.lane
+
+    def weight(self, envelope: Envelope) -> float:
+        """κ of a prompt: the chance that its delay is its request's."""
+        return kappa(self._fork(envelope))
+
+    def closed(self, serial: Serial) -> None:
+        now = time.time()
+        for known, prompt_id in self._prompts.pop(serial, ()):
+            known.router.finished(prompt_id, now)
+        for stage, size in self._groups.pop(serial, {}).items():
+            mean = self._mean_size.get(stage)
+            self._mean_size[stage] = size if mean is None else mean + GROUP_WEIGHT * (size - mean)
+
+    async def close(self) -> None:
+        self._is_open = False
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.to_thread(self._thread.join, 5)
+
+    # -- prompts ---------------------------------------------------------------------------------------------------
+
+    def _model(self, name: str) -> _Model:
+        found = self._models.get(name)
+        if found is None:
+            found = self._models[name] = _Model(name, self._policy_name, self._settings.lanes)
+        return found
+
+    def _info(self, known: _Model, envelope: Envelope, prompt: PromptRecord, now: float) -> PromptInfo:
+        text, per_byte = prompt.prompt, known.tokens_per_byte
+        run = envelope.lin[-1] if envelope.lin else ""
+        return PromptInfo(
+            id=f"{envelope.serial}/{envelope.stage}/{format_path(envelope.path)}/{run}",
+            request=envelope.id,
+            arrived=now,
+            stage=envelope.stage,
+            tokens=max(1, int(len(text.encode()) * per_byte)),
+            blocks=known.hasher.text(text, stage=envelope.stage),
+            block_tokens=128 * per_byte,
+            fork=self._fork(envelope),
+            max_output=float(prompt.sampling.get("max_tokens", float("inf"))),
+        )
+
+    def _fork(self, envelope: Envelope) -> Fork | None:
+        """A child's index says how many siblings there are at least, whichever instance sees it."""
+        if not envelope.path or envelope.serial is None:
+            return None
+        sizes = self._groups.setdefault(envelope.serial, {})
+        seen = sizes[envelope.stage] = max(sizes.get(envelope.stage, 0), envelope.path[-1] + 1)
+        return Fork(None, seen, seen, self._mean_size.get(envelope.stage, 0.0))
+
+    # -- workers.state ---------------------------------------------------------------------------------------------
+
+    async def _expire_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_SECONDS)
+            now = time.time()
+            for known in self._models.values():
+                known.router.expire(now)
+
+    def _read(self) -> None:
+        retrying(lambda: ensure_topics(self._kafka, [state_topic(self._settings)]))
+        config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
+        config.update({"auto.offset.reset": "earliest", "enable.partition.eof": True})
+        consumer = Consumer({**self._kafka.client(), **config, "group.id": "descant-router"})
+        at = TopicPartition(WORKERS_STATE, 0)
+        at.offset, _ = retrying(lambda: consumer.get_watermark_offsets(at, timeout=CALL_SECONDS))
+        consumer.assign([at])
+        is_replay = True
+        while self._is_open:
+            message = consumer.poll(POLL_SECONDS)
+            if message is None:
+                continue
+            error = message.error()
+            if error is not None:
+                is_replay = is_replay and error.code() != KafkaError._PARTITION_EOF
+                continue
+            self._call_soon(self._heard, message, is_replay)
+        consumer.close()
+
+    def _call_soon(self, function: Callable[..., object], *args: object) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function, *args)
+
+    def _heard(self, message: Message, is_replay: bool) -> None:
+        value = message.value()
+        if not value:
+            return
+        try:
+            state = WorkerState.parse(value)
+        except RecordError as error:
+            log.warning("worker state refused", reason=str(error))
+            return
+        known = self._model(state.model)
+        known.router.worker_state(state, time.time(), replayed=is_replay)
+        known.tokens_per_byte = state.tokens_per_byte
+        if state.hashing != known.hasher.hashing and state.hashing.startswith("bytes/"):
+            known.hasher = BlockHasher(state.hashing)

@@ -1,0 +1,172 @@
+"""A worker: one process, one engine, some lanes of its model; chunks go straight to the next stage's topic."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import socket
+import uuid
+from collections.abc import Coroutine
+from typing import Any, Final, Self
+
+import structlog
+from confluent_kafka import Message
+
+from streams.core.failure import Failure
+from streams.core.lineage import Serial
+from streams.core.offsets import SlotMetadata
+from streams.runtime.follow import ControlFollower
+from streams.runtime.offsets import OffsetLookup
+from streams.runtime.ownership import SlotOwner, SlotState
+from streams.runtime.producer import LoopProducer
+from streams.runtime.topics import (
+    ensure_topics,
+    group_of,
+    prompt_topic_of,
+    prompts_topic,
+    set_session_timeouts,
+    state_topic,
+)
+from streams.settings import KafkaSettings, PipelineSettings
+from workers.engines.protocol import Engine
+from workers.routing.blocks import BLOCK_TOKENS
+from workers.service.announce import Announcer
+from workers.service.lanes import LaneSlot
+from workers.service.load import Load
+from workers.service.textlog import TextLog
+
+ROLE: Final = "workers"
+
+READY_SECONDS: Final = 10.0
+"""A worker that is given no lane within this time stands by: there are more workers than lanes."""
+
+log = structlog.get_logger(__name__)
+
+
+def workers_group(model: str) -> str:
+    """The consumer group of a model's workers."""
+    return group_of(f"models.{model}", ROLE)
+
+
+class Worker:
+    """`async with Worker(engine, kafka) as worker: await worker.wait()`; the engine is started and closed with it."""
+
+    def __init__(self, engine: Engine, kafka: KafkaSettings, settings: PipelineSettings | None = None) -> None:
+        self.engine: Final = engine
+        self.kafka: Final = kafka
+        self._settings: Final = settings or PipelineSettings()
+        counter = itertools.count(1)
+        self.next_n: Final = lambda: next(counter)
+        self._followers: Final[dict[str, ControlFollower]] = {}
+        self._tasks: Final[set[asyncio.Task[None]]] = set()
+
+    async def __aenter__(self) -> Self:
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.places = asyncio.Semaphore(self.engine.max_parallel)
+        await self.engine.start()
+        try:
+            await self._join()
+        except BaseException:
+            await self.engine.close()
+            raise
+        return self
+
+    async def _join(self) -> None:
+        model = self.engine.model
+        topics = [prompt_topic_of(model, self._settings), state_topic(self._settings)]
+        await asyncio.to_thread(ensure_topics, self.kafka, topics)
+        await asyncio.to_thread(set_session_timeouts, self.kafka, [workers_group(model)], self._settings)
+        self.lookup = OffsetLookup(self.kafka)
+        self.producer = LoopProducer(self.kafka, self.fatal)
+        self.textlog = TextLog(self.kafka)
+        self.looking = asyncio.Lock()
+        self._owner = SlotOwner(
+            self.kafka, self.lookup, workers_group(model), [prompts_topic(model)], self._open, self.fatal
+        )
+        load = await self.engine.load()
+        blocks = load.kv_blocks_total or self.engine.max_parallel * self.engine.max_context // BLOCK_TOKENS
+        self.load = Load(blocks)
+        name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._announcer = Announcer(self.producer, name, model, self.load, self._lanes)
+        self._owner.start()
+        joined = asyncio.create_task(self._owner.has_joined.wait())
+        waits: list[asyncio.Future[Any]] = [joined, self.failed]
+        await asyncio.wait(waits, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        joined.cancel()
+        if self.failed.done():
+            self.failed.result()
+        self.spawn(self._announcer.announce_for_ever())
+
+    def _lanes(self) -> tuple[int, ...]:
+        return tuple(sorted(s.partition for s in self._owner.states if isinstance(s, LaneSlot)))
+
+    async def _open(self, partition: int, metadata: SlotMetadata, positions: dict[int, int]) -> SlotState:
+        return LaneSlot(self, partition, metadata, positions[0])
+
+    def fatal(self, error: BaseException) -> None:
+        """Latched: the first is what `wait` raises."""
+        if not self.failed.done():
+            self.failed.set_exception(error)
+
+    async def wait(self) -> None:
+        """Return never; raises what made the worker unable to go on, EngineDeadError among it."""
+        await asyncio.shield(self.failed)
+
+    # -- closed requests -------------------------------------------------------------------------------------------
+
+    def is_closed(self, pipeline: str, serial: Serial) -> bool:
+        """As far as is known; a pipeline that is new to this worker is followed from now on."""
+        follower = self._followers.get(pipeline)
+        if follower is None:
+            follower = ControlFollower(self.kafka, self.lookup, pipeline, self.fatal)
+            self._followers[pipeline] = follower
+            follower.listen(lambda closed: self._closed(pipeline, closed))
+            follower.start()
+            self.spawn(self._sweep(pipeline, follower))
+        return follower.state.is_closed(serial)
+
+    async def _sweep(self, pipeline: str, follower: ControlFollower) -> None:
+        """What was taken before `control` was read may have been closed long ago."""
+        await follower.ready.wait()
+        for state in self._owner.states:
+            if isinstance(state, LaneSlot):
+                state.sweep(pipeline, follower.state.is_closed)
+
+    def _closed(self, pipeline: str, serial: Serial) -> None:
+        for state in self._owner.states:
+            if isinstance(state, LaneSlot):
+                state.closed(pipeline, serial)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        async def guarded() -> None:
+            try:
+                await work
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 — a task's error reaches nobody by itself
+                self.fatal(error)
+
+        task = asyncio.create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def dead_letter(self, pipeline: str, message: Message, failure: Failure) -> None:
+        log.warning("prompt refused", reason=failure.code, pipeline=pipeline, offset=message.offset())
+        headers = [("reason", failure.code.encode()), ("message", failure.message.encode()), ("stage", b"worker")]
+        self.producer.send(f"{pipeline}.dead-letters", message.key(), message.value(), list(headers))
+
+    async def __aexit__(self, *_: object) -> None:
+        """Hand the lanes back: what was being written is continued, or written again, by their next owner."""
+        self._announcer.leave()
+        await self._owner.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.producer.close()
+        await asyncio.gather(*(follower.close() for follower in self._followers.values()))
+        await self.engine.close()
+        self.textlog.close()
+        if self.failed.done():
+            self.failed.exception()
