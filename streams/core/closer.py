@@ -184,6 +184,9 @@ class Closer:
         found = self._open.pop(offset, None)
         if found is not None:
             del self._by_id[found.envelope.id]
+            if len(self._deadlines) > 2 * len(self._open) + 64:  # long deadlines of requests that were answered at once
+                self._deadlines[:] = [entry for entry in self._deadlines if entry[1] in self._open]
+                heapq.heapify(self._deadlines)
             # The id stays taken while the transaction is on its way: a repetition read meanwhile is a duplicate.
             self.answered.take(found.envelope.id, offset)
         return found

@@ -53,7 +53,7 @@ class Call:
         self._plain_taken = False
         self._streams: list[tuple[str, Iterator[Held | Next] | Iterator[Piece | Next], bool]] = []
 
-    def advance(self, rng: Random) -> bytes | Result | None:
+    def advance(self, rng: Random) -> bytes | Result | None:  # noqa: PLR0912 - one branch for each way to go on
         """One step: a child's value, the result, or None when it has to wait."""
         group = self.run.node.group
         if not self._plain_taken:

@@ -52,6 +52,7 @@ schedules = st.builds(
     window=st.sampled_from((1_000, 1, 2)),
     can_resume=st.sampled_from((True, True, False)),
     late=st.sampled_from((0, 400, 800)),
+    sleeper=st.integers(-2, 4),
     lag=st.sampled_from((0, 15, 40)),
 )
 
@@ -76,11 +77,12 @@ def draw(rng: Random) -> Schedule:
         window=rng.choice((1_000, 1, 2)),
         can_resume=rng.random() < 0.7,
         late=rng.choice((0, 400, 800)),
+        sleeper=rng.randrange(-2, 5),
         lag=rng.choice((0, 15, 40)),
     )
 
 
-def aimed(rng: Random, ops: tuple[Op, ...], kinds: tuple[str, ...], targets: tuple[int, ...], late: int) -> Schedule:
+def aimed(rng: Random, ops: tuple[Op, ...], kinds: tuple[str, ...], targets: tuple[int, ...], sleeper: int) -> Schedule:
     """One request of one shape, and many faults of a few kinds where they hurt: for flaws that need several at once."""
     faults = tuple(
         Fault(
@@ -92,7 +94,8 @@ def aimed(rng: Random, ops: tuple[Op, ...], kinds: tuple[str, ...], targets: tup
         )
         for _ in range(rng.randrange(2, 9))
     )
-    return Schedule(ops=ops, faults=faults, lanes=1, late=late, lag=rng.choice((0, 15, 40)))
+    late = rng.choice((0, 800))
+    return Schedule(ops=ops, faults=faults, lanes=1, late=late, sleeper=sleeper, lag=rng.choice((0, 15, 40)))
 
 
 def _op(rng: Random) -> Op:

@@ -74,7 +74,10 @@ class Schedule:
     window: int = 1_000
     can_resume: bool = True
     late: int = 0
-    """Steps before the closer starts: until then every request is open, whatever else happens."""
+    """Steps before one stage, the sleeper, starts: until then every request is open, whatever happens before it, and
+    no answer from an older run makes good what was lost."""
+    sleeper: int = -1
+    """Counts stages; -1 is the closer."""
     lag: int = 0
     """Longest wait between two things that land from one process: the longer, the more is in flight when it dies."""
 
@@ -195,8 +198,10 @@ def _asked(ask: Ask) -> Record:
 def _run(history: History, faults: tuple[Fault, ...]) -> None:
     world = history.world
     if history.schedule.late:
+        stages = list(dict.fromkeys(p.group for p in history.processes if isinstance(p, StageProcess)))
+        sleeper = stages[history.schedule.sleeper % len(stages)]
         for process in history.processes:
-            if process.group.name == "closer":
+            if process.group is sleeper:
                 process.is_paused = True
                 world.at(history.schedule.late, _Resume(process))
     due = 0
@@ -216,7 +221,7 @@ def _run(history: History, faults: tuple[Fault, ...]) -> None:
             return
 
 
-def _inflict(history: History, fault: Fault) -> None:
+def _inflict(history: History, fault: Fault) -> None:  # noqa: PLR0912 - one branch for each fault
     world = history.world
     process = _target(history, fault.target)
     rng = world.rng

@@ -83,6 +83,16 @@ def test_deadlines_end_what_is_still_open() -> None:
     assert reasons(one.due(300)) == [(0, "deadline")]
 
 
+def test_deadlines_of_closed_requests_are_forgotten() -> None:
+    one = closer()
+    list(one.accepted(0, ask("first", deadline=7), b"q"))
+    for offset in range(1, 1_000):
+        list(one.accepted(offset, ask(f"r{offset}", deadline=10**9), b"q"))
+        list(one.answer(offset, ANSWER, b"a"))
+    assert len(one._deadlines) <= 70
+    assert reasons(one.due(7)) == [(0, "deadline")]
+
+
 def test_offsets_wait_for_the_transaction_that_says_so() -> None:
     one = closer()
     (error,) = one.accepted(0, ask("r0", Kind.ERROR), b"")

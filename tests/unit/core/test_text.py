@@ -90,7 +90,8 @@ def test_no_interleaving_of_fenced_writers_mixes_two_texts(data: st.DataObject) 
     next_id = 0
     for n in range(1, data.draw(st.integers(2, 4)) + 1):
         w = RunId(n, 1)
-        if log and data.draw(st.booleans()):
+        is_fenced = data.draw(st.booleans())
+        if log and is_fenced:
             log.append(fence(w, read(*log).base or w))
             seen = read(*log)
             position, parent, base = seen.length, (seen.token_ids or (-1,))[-1], seen.base or w
