@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -17,9 +18,14 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 
 from streams.core.plan import REQUEST, Plan, StageKind
 from streams.errors import BrokerError, ConfigError
+from streams.runtime.consumer import retrying
 from streams.settings import KafkaSettings, PipelineSettings
 
 ADMIN_SECONDS: Final = 30.0
+
+ASK_SECONDS: Final = 5.0
+"""A client that met a broker in the middle of a restart waited a minute for a controller that was long there; asked
+again, a new one finds it at once."""
 
 LARGE_RECORD_BYTES: Final = 16 * 1024 * 1024
 """Of topics that take what clients send, so that a request that is too large still gets its typed error."""
@@ -139,10 +145,18 @@ def set_session_timeouts(kafka: KafkaSettings, groups: Iterable[str], settings: 
             ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in values.items()
         ]
         resources.append(ConfigResource(ResourceType.GROUP, group, incremental_configs=entries))
-    admin = AdminClient(kafka.client())  # its futures end with it
-    for future in admin.incremental_alter_configs(resources).values():
-        try:
-            future.result()
-        except KafkaException as error:
-            if error.args[0].code() not in (KafkaError.INVALID_CONFIG, KafkaError.INVALID_REQUEST):
-                raise
+
+    def ask() -> None:
+        admin = AdminClient(kafka.client())  # its futures end with it
+        for future in admin.incremental_alter_configs(resources, request_timeout=ASK_SECONDS).values():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() not in (KafkaError.INVALID_CONFIG, KafkaError.INVALID_REQUEST):
+                    raise
+
+    ends_at = time.monotonic() + ADMIN_SECONDS
+    try:
+        retrying(ask, still=lambda: time.monotonic() < ends_at)
+    except KafkaException as error:
+        raise BrokerError(f"cannot set up consumer groups at {kafka.bootstrap}: {error.args[0].str()}") from None
