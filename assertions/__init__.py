@@ -1,6 +1,5 @@
 """Model assertions over streams: severities, consistency, flags, alerts."""
 
-from assertions.subscription import alerts
 from assertions.api import assertion, consistency
 from assertions.core.definition import Assertion
 from assertions.core.flag import Flag, FlagState
@@ -9,6 +8,7 @@ from assertions.core.registry import Registry
 from assertions.core.severity import Abstain, Correction, Severity
 from assertions.core.window import Window
 from assertions.offline import Evaluation, evaluate, read_observations
+from assertions.subscription import alerts
 
 __all__ = [
     "Abstain",

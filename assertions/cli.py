@@ -15,14 +15,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from assertions.subscription import Since
-from assertions.subscription import alerts as subscribe
 from assertions.catalogue import load
 from assertions.core.definition import Assertion
 from assertions.core.flag import Flag, FlagState
 from assertions.errors import AssertionSetupError
 from assertions.history import flags_of, health_of
 from assertions.offline import evaluate, labelled, read_labels, read_observations
+from assertions.subscription import Since
+from assertions.subscription import alerts as subscribe
 from assertions.webhooks import Webhook, deliver
 from streams.cli.options import AsJson, Bootstrap, kafka_or_fail, messages, print_json
 from streams.settings import KafkaSettings

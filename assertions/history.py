@@ -10,9 +10,9 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from pydantic import ValidationError
 
-from assertions.subscription import Since
 from assertions.core.flag import Flag
 from assertions.processor.topics import FLAGS, HEALTH
+from assertions.subscription import Since
 from streams.errors import BrokerError
 from streams.settings import KafkaSettings
 

@@ -13,9 +13,9 @@ import structlog
 from confluent_kafka import Producer
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from assertions.subscription import Alerts
 from assertions.core.flag import Flag
 from assertions.processor.topics import DEAD_LETTERS
+from assertions.subscription import Alerts
 from streams.errors import BrokerError
 from streams.settings import KafkaSettings
 
@@ -81,7 +81,7 @@ async def _post(client: httpx.AsyncClient, webhook: Webhook, flag: Flag) -> str 
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(_TryAgainError),
             stop=stop_after_delay(webhook.retry_seconds),
-            wait=wait_exponential_jitter(initial=0.2, max=15),
+            wait=wait_exponential_jitter(0.2, 15),
         ):
             with attempt:
                 return await _post_once(client, webhook, body)

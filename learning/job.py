@@ -10,6 +10,7 @@ are one transaction, so that a version is there once or not at all.
 from __future__ import annotations
 
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +27,7 @@ from learning.journal import FencedError, Journal
 from learning.records import JOBS, JobRecord, ModelVersion, Phase
 from learning.training import Recipe
 from learning.trigger import Due, Seen, due
+from learning.versions import current_of, versions
 from learning.view import PARTITIONS, View, topics
 from streams.core.partition import partition_of
 from streams.errors import BrokerError, DescantError
@@ -41,6 +43,8 @@ OPEN: Final = (Phase.SNAPSHOT, Phase.TRAINED, Phase.GATED)
 Watch = Callable[[str, Phase, str], None]
 """(model, phase, "begins" or "done" or why it failed): for progress lines."""
 
+_Result = Future[tuple[JobRecord, Sequence[ModelVersion]]]
+
 log = structlog.get_logger(__name__)
 
 
@@ -50,7 +54,7 @@ class _Step:
 
     recipe: Recipe
     phase: Phase
-    result: Future[tuple[JobRecord, Sequence[ModelVersion]]]
+    result: _Result
 
 
 @dataclass
@@ -154,45 +158,56 @@ class RetrainingJob:
         learned = self._view.learned
         known = tuple(learned.known(recipe.name))
         if phase is Phase.SNAPSHOT:
-            asked = learned.asked.get(recipe.name)
-            job = JobRecord(
-                model=recipe.name, job=uuid.uuid4().hex if asked is None else asked.job, phase=phase, at=_now(),
-                labels_seen=learned.labels.count(recipe.name), reason=why.value,
-            )  # fmt: skip
-            # Taken here and not on the other thread: the labels change there while records come in.
-            future: Future[tuple[JobRecord, Sequence[ModelVersion]]] = Future()
-            try:
-                reference, count = phases.snapshot(recipe, learned.labels, self._store)
-            except DescantError as error:
-                future.set_result((_failed(job, error), ()))
-            else:
-                future.set_result((job.model_copy(update={"snapshot": reference, "labels_seen": count}), ()))
+            future = _ready(self._snapshot(recipe, why), ())
+        elif phase is Phase.PUBLISHED:
+            future = self._published(learned.jobs[recipe.name], known)
         else:
             future = self._pool.submit(self._run_phase, recipe, learned.jobs[recipe.name], phase, known)
         owned.steps[recipe.name] = _Step(recipe, phase, future)
 
+    def _snapshot(self, recipe: Recipe, why: Due) -> JobRecord:
+        """On the polling thread: the labels change there while records come in."""
+        learned = self._view.learned
+        asked = learned.asked.get(recipe.name)
+        job = JobRecord(
+            model=recipe.name, job=uuid.uuid4().hex if asked is None else asked.job, phase=Phase.SNAPSHOT, at=_now(),
+            labels_seen=learned.labels.count(recipe.name), reason=why.value,
+        )  # fmt: skip
+        try:
+            reference, count = phases.snapshot(recipe, learned.labels, self._store)
+        except DescantError as error:
+            return _failed(job, error)
+        return job.model_copy(update={"snapshot": reference, "labels_seen": count})
+
     def _run_phase(
         self, recipe: Recipe, job: JobRecord, phase: Phase, known: Sequence[ModelVersion]
     ) -> tuple[JobRecord, Sequence[ModelVersion]]:
-        current = phases.current_of(known)
-        done = job.model_copy(update={"phase": phase})
+        current = current_of(known)
         try:
             if phase is Phase.TRAINED and job.snapshot is not None:
-                artefact = phases.train(recipe, job.snapshot, current, self._store)
-                return done.model_copy(update={"artefact": artefact}), ()
-            if phase is Phase.GATED and job.artefact is not None:
-                return done.model_copy(update={"gate": phases.gate(recipe, job.artefact, current, self._store)}), ()
-            return done, phases.versions(recipe, job, known, _now(), self._store)
+                update = {"artefact": phases.train(recipe, job.snapshot, current, self._store)}
+                return job.model_copy(update={"phase": phase, **update}), ()
+            assert job.artefact is not None  # noqa: S101 the journal's order
+            verdict = phases.gate(recipe, job.artefact, current, self._store)
+            return job.model_copy(update={"phase": phase, "gate": verdict}), ()
         except DescantError as error:
-            log.exception("retraining failed", model=recipe.name, phase=phase.value, code=error.code)
+            log.error("retraining failed", model=recipe.name, phase=phase.value, code=error.code, at=_frames(error))
             return _failed(job, error), ()
 
+    def _published(self, job: JobRecord, known: Sequence[ModelVersion]) -> _Result:
+        """On the polling thread too, so that nothing lies between the versions that it knows and the transaction."""
+        try:
+            records = versions(job, known, _now(), self._store)
+        except DescantError as error:
+            return _ready(_failed(job, error), ())
+        return _ready(job.model_copy(update={"phase": Phase.PUBLISHED}), records)
+
     def _finish(self, owned: _Owned, step: _Step) -> None:
-        job, versions = step.result.result()
+        job, published = step.result.result()
         place = TopicPartition(JOBS, partition_of(job.model.encode(), PARTITIONS))
         offset = max(0, int(self._consumer.position([place])[0].offset))
         try:
-            owned.journal.write(job, versions, offset, self._consumer.consumer_group_metadata())
+            owned.journal.write(job, published, offset, self._consumer.consumer_group_metadata())
         except FencedError as error:
             log.warning("another process owns this model now", model=job.model, reason=str(error))
             # Leave and join anew: whatever this member believes that it owns, the coordinator says it again.
@@ -209,6 +224,18 @@ class RetrainingJob:
 
 def _failed(job: JobRecord, error: DescantError) -> JobRecord:
     return job.model_copy(update={"phase": Phase.FAILED, "reason": f"[{error.code}] {error}"})
+
+
+def _frames(error: BaseException) -> list[str]:
+    """Where it went wrong, innermost last: places only. A whole traceback may show values, and those are examples."""
+    cause = error.__cause__ or error
+    return [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(cause.__traceback__)][-8:]
+
+
+def _ready(job: JobRecord, versions: Sequence[ModelVersion]) -> _Result:
+    future: _Result = Future()
+    future.set_result((job, versions))
+    return future
 
 
 def _now() -> datetime:

@@ -260,7 +260,8 @@ class JobRecord(Record):
 
     @property
     def key(self) -> str:
-        return self.model
+        # A request by hand has a key of its own, so that compaction never drops the open job's journal for it.
+        return f"{self.model}@asked" if self.phase is Phase.ASKED else self.model
 
 
 def digest(parts: Sequence[str]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streams.core.closer import IDEMPOTENCY_WINDOW
 from streams.core.ingress import DEADLINE_SECONDS, REQUEST_BYTES_MAX
+from streams.errors import ConfigError
 
 
 def _no_bool(value: object) -> object:
@@ -17,11 +18,24 @@ def _no_bool(value: object) -> object:
     return value
 
 
-PositiveInt = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]  # not strict: the environment has only text
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveInt = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
+PositiveSeconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
 
 
-class KafkaSettings(BaseSettings):
+class Settings(BaseSettings):
+    """Raises ConfigError, code `config.setting`, that names the variable and never a value."""
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            prefix = self.model_config.get("env_prefix", "")
+            problems = error.errors(include_input=False, include_url=False, include_context=False)
+            where = "; ".join(f"{prefix}{'_'.join(map(str, p['loc'])).upper()}: {p['msg']}" for p in problems)
+            raise ConfigError(f"a setting cannot be used: {where}.", code="config.setting") from None
+
+
+class KafkaSettings(Settings):
     """How to reach Kafka. TLS and SASL pass straight through to librdkafka."""
 
     model_config = SettingsConfigDict(
@@ -44,6 +58,8 @@ class KafkaSettings(BaseSettings):
         found: dict[str, str | int | float | bool] = {
             "bootstrap.servers": self.bootstrap,
             "security.protocol": self.security_protocol,
+            "log_level": 2,  # it repeats every failed connection, each second; we wait for brokers anyway
+            "log.connection.close": False,
         }
         if self.ssl_ca_location is not None:
             found["ssl.ca.location"] = self.ssl_ca_location
@@ -55,7 +71,7 @@ class KafkaSettings(BaseSettings):
         return found
 
 
-class PipelineSettings(BaseSettings):
+class PipelineSettings(Settings):
     """What all processes of one pipeline must agree on."""
 
     model_config = SettingsConfigDict(env_prefix="DESCANT_", frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from streams.cli.options import AsJson, Bootstrap, kafka_or_fail, messages
+from streams.cli.options import AsJson, Bootstrap, HealthFile, kafka_or_fail, messages
 from streams.cli.service import run_until_stopped
 from streams.errors import ConfigError
 from streams.settings import KafkaSettings
+from workers.engines.default_model import MODEL_NAME, MODEL_NOTICE
 from workers.engines.registry import create_engine
 from workers.service.worker import Worker
 
@@ -22,6 +23,7 @@ def command(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the engine; may be repeated.")
     ] = None,
     bootstrap: Bootstrap = None,
+    health_file: HealthFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve a model: own lanes of its prompts and write their texts, until Ctrl-C or SIGTERM.
@@ -32,11 +34,10 @@ def command(
     if model is not None:
         settings["served_name" if engine == "openai" else "model"] = model
     made = create_engine(engine, settings)
-    notice = getattr(made, "notice", None)
-    if notice:
-        messages.print(notice)
+    if made.model == MODEL_NAME:
+        messages.print(MODEL_NOTICE)
     worker = Worker(made, KafkaSettings(bootstrap=kafka_or_fail(bootstrap)))
-    run_until_stopped(worker, {"engine": engine, "model": made.model}, as_json=as_json)
+    run_until_stopped(worker, {"engine": engine, "model": made.model}, as_json=as_json, health_file=health_file)
 
 
 def _setting(text: str) -> tuple[str, Any]:

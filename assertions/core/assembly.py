@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from assertions.core.observation import Closed, Event, Observation, Seen, Superseded
-from streams.core.lineage import Entry, Layout, Serial, format_lineage, format_path
+from streams.core.lineage import Entry, Layout, NodeKey, RunId, Serial, format_lineage, format_path
 from streams.core.plan import REQUEST, Plan
 from streams.core.record import Envelope, Kind
 from streams.core.text import Change, Text, decode_piece
@@ -82,7 +82,8 @@ class Assembler:
         self._layout = Layout(plan) if plan is not None else None
         self._numbers: dict[str, int] = {}
         self._requests: dict[Serial, _Request] = {}
-        self._closed: OrderedDict[Serial, None] = OrderedDict()
+        self._closed: OrderedDict[Serial, dict[NodeKey, RunId] | None] = OrderedDict()
+        """What the answer rests on; None where there was none."""
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -94,10 +95,12 @@ class Assembler:
         envelope = incoming.envelope
         stage = incoming.topic.removeprefix(f"{self.pipeline}.")
         serial = Serial(incoming.partition, incoming.offset) if stage == REQUEST else envelope.serial
-        if serial is None or stage not in self._by_stage or serial in self._closed:
+        if serial is None or stage not in self._by_stage:
             return []
         if envelope.kind not in (Kind.ITEM, Kind.CHUNK, Kind.FENCE, Kind.END):
             return []
+        if serial in self._closed:
+            return self._straggler(serial, stage, incoming)
         request = self._requests.setdefault(serial, _Request(envelope.id, envelope.deadline / 1000))
         request.first.setdefault((incoming.topic, incoming.partition), incoming.offset)
         held = Held(envelope, None, 0, incoming.offset, self._entries(envelope, stage))
@@ -117,10 +120,10 @@ class Assembler:
 
     def answered(self, serial: Serial, envelope: Envelope) -> list[Event]:
         """The request's answer. What disagrees with its lineage never stood."""
-        request = self._forget(serial)
+        decided = dict(self._entries(envelope, envelope.stage)) if envelope.lin else {}
+        request = self._forget(serial, decided)
         if request is None:
             return []
-        decided = dict(self._entries(envelope, envelope.stage)) if envelope.lin else {}
         events: list[Event] = []
         wrong = {
             key
@@ -135,7 +138,7 @@ class Assembler:
 
     def dropped(self, serial: Serial) -> list[Event]:
         """The request was closed without an answer, as the repetition of another one."""
-        request = self._forget(serial)
+        request = self._forget(serial, None)
         return [Superseded(observation_id) for observation_id in request.emitted] if request else []
 
     def expire(self, now: float) -> list[Event]:
@@ -157,8 +160,22 @@ class Assembler:
 
     # ---- inside
 
-    def _forget(self, serial: Serial) -> _Request | None:
-        self._closed[serial] = None
+    def _straggler(self, serial: Serial, stage: str, incoming: Incoming) -> list[Event]:
+        """An item that was read after its request's answer. It stands if it agrees with the answer."""
+        decided = self._closed[serial]
+        envelope = incoming.envelope
+        if decided is None or envelope.kind is not Kind.ITEM or (stage,) not in self._by_stage[stage]:
+            return []
+        held = Held(envelope, None, 0, incoming.offset, self._entries(envelope, stage))
+        request = _Request(envelope.id, 0.0)
+        part = self._part(request, stage, held, incoming)
+        if part is None or any(decided.get(node, run) != run for node, run in held.entries):
+            return []
+        observation = self._observation(serial, request, (stage,), [part], envelope.path)
+        return [Seen(observation), Closed(observation.id)]
+
+    def _forget(self, serial: Serial, decided: dict[NodeKey, RunId] | None) -> _Request | None:
+        self._closed[serial] = decided
         if len(self._closed) > CLOSED_MAX:
             self._closed.popitem(last=False)
         return self._requests.pop(serial, None)

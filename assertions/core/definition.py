@@ -55,7 +55,7 @@ class Target:
             if not (dot and pipeline and stage) or JOINED in on:
                 raise AssertionSetupError(f"on={on!r}: write it as 'pipeline.stage', or give the stage object itself.")
             return Target(pipeline, stage)
-        owner = getattr(on, "pipeline", None) or getattr(on, "_pipeline", None)
+        owner = getattr(on, "pipeline", None)
         pipeline_name = owner if isinstance(owner, str) else getattr(owner, "name", None)
         stage_name = getattr(on, "name", None)
         if not isinstance(pipeline_name, str) or not isinstance(stage_name, str):

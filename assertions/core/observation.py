@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from assertions.errors import ObservationError
@@ -49,14 +49,14 @@ class Observation:
     source: str | None = None
     """"topic:partition:offset" of the (last) record; where a value too large for a flag can be read."""
 
-    @property
-    def stage(self) -> str:
-        return JOINED.join(self.stages)
+    stage: str = field(init=False, repr=False, compare=False)
+    id: str = field(init=False, repr=False, compare=False)
+    """Stable across replays, partitions and processors. Made once: evaluators ask for it many times."""
 
-    @property
-    def id(self) -> str:
-        """Stable across replays, partitions and processors."""
-        return "/".join((self.pipeline, self.stage, self.serial, self.path, self.run))
+    def __post_init__(self) -> None:
+        stage = JOINED.join(self.stages)
+        object.__setattr__(self, "stage", stage)
+        object.__setattr__(self, "id", "/".join((self.pipeline, stage, self.serial, self.path, self.run)))
 
     @property
     def subject(self) -> str:

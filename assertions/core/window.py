@@ -11,7 +11,8 @@ from assertions.errors import AssertionSetupError
 T = TypeVar("T")
 
 # A window by count still needs an end in time, or one rare key would hold state and offsets for ever. Ten minutes
-# cover a conversation; it is also the most that a restarted processor reads again (docs/decisions/assertion-recovery.md).
+# cover a conversation; it is also the most that a restarted processor reads again
+# (docs/decisions/assertion-recovery.md).
 HORIZON_SECONDS: Final = 600.0
 
 # Most observations kept for one key: 10,000 of 1 kB are 10 MB. More than this in one window is a key that is no key.

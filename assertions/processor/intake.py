@@ -1,16 +1,18 @@
 """Reads a pipeline's topics and writes the observation log: one consumer thread, one producer.
 
 It assembles requests, so that it needs all partitions: one intake runs at a time in a group, and a second one refuses
-to start. It is light (figures: docs/assertions.md); the judging, which is not, is spread over the log's partitions.
+to start. The judging, which is the work, is spread over the log's partitions.
 Its committed offsets stay below every open request; what it writes again after a crash is known by its ids.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -27,7 +29,7 @@ from assertions.processor.topics import log_topic
 from streams.core.control import decode_control
 from streams.core.lineage import Serial
 from streams.core.plan import Plan
-from streams.core.record import parse_envelope
+from streams.core.record import Envelope, parse_envelope
 from streams.errors import BrokerError, RecordError
 from streams.settings import KafkaSettings
 
@@ -39,9 +41,24 @@ TICK_SECONDS: Final = 0.5
 # Behind the wall clock by as much as a broker's append times may be, before `lateness` has to help.
 TICK_BEHIND_SECONDS: Final = 1.0
 ASSIGNED_SECONDS: Final = 60.0
+# Topics are read side by side, so that an answer can be read before an item that it rests on. Answers wait until every
+# stage's partition was read up to the answer's time or to its end, and this long for a fetch that was under way then.
+SETTLE_SECONDS: Final = 0.25
 DUPLICATE: Final = "duplicate"
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    """An answer, or the end of a duplicate, that waits for what it rests on."""
+
+    read_at: float
+    time: float
+    place: tuple[str, int, int]
+    pipeline: str
+    serial: Serial
+    envelope: Envelope | None
 
 
 def intake_group(group: str) -> str:
@@ -75,6 +92,9 @@ class Intake:
         self._routes: Final = Routes(listed, partitions, self._judge)
         self._positions: Final[dict[tuple[str, int], int]] = {}
         self._latest = 0.0
+        self._read_until: Final[dict[tuple[str, int], float]] = {}
+        """Of each stage's partition: time of the last record, or infinity at its end."""
+        self._closing: Final[deque[_Closing]] = deque()
         self._refused: BaseException | None = None
         self.is_ready: Final = threading.Event()
         """All partitions are assigned: what comes from now on is seen."""
@@ -102,6 +122,7 @@ class Intake:
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
+                "enable.partition.eof": True,
                 "fetch.wait.max.ms": 20,
             }
         )
@@ -146,6 +167,7 @@ class Intake:
             outgoing: dict[int, list[Logged]] = defaultdict(list)
             for message in messages:
                 self._spread(self._read(message), outgoing)
+            self._spread(self._close(now, total), outgoing)
             is_tick = now - last_tick >= TICK_SECONDS
             if is_tick:
                 last_tick = now
@@ -194,22 +216,29 @@ class Intake:
 
     def _read(self, message: Message) -> list[Event]:
         error = message.error()
-        if error is not None:
-            if error.retriable() or error.code() == KafkaError._PARTITION_EOF:
-                return []
-            raise KafkaException(error)
         topic, partition, offset = str(message.topic()), int(message.partition() or 0), int(message.offset() or 0)
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:
+                self._read_until[topic, partition] = math.inf
+            elif not error.retriable():
+                raise KafkaException(error)
+            return []
+        at = message.timestamp()[1] / 1000
+        self._read_until[topic, partition] = at
         self._positions[topic, partition] = offset + 1
         pipeline, _, stage = topic.rpartition(".")
         assembler = self._assemblers[pipeline]
         try:
             if stage == "control":
                 entry = decode_control(message.value())
-                return assembler.dropped(Serial(partition, entry.offset)) if entry.reason == DUPLICATE else []
+                if entry.reason == DUPLICATE:
+                    self._wait(at, (topic, partition, offset), pipeline, Serial(partition, entry.offset), None)
+                return []
             envelope = parse_envelope(_headers(message))
             if stage == "answers":
-                return assembler.answered(envelope.serial, envelope) if envelope.serial is not None else []
-            at = message.timestamp()[1] / 1000
+                if envelope.serial is not None:
+                    self._wait(at, (topic, partition, offset), pipeline, envelope.serial, envelope)
+                return []
             self._latest = max(self._latest, at)
             return assembler.record(Incoming(topic, partition, offset, at, envelope, message.value()))
         except RecordError as refused:
@@ -217,12 +246,36 @@ class Intake:
             log.warning("record not understood", topic=topic, partition=partition, offset=offset, code=refused.code)
             return []
 
+    def _wait(
+        self, time_: float, place: tuple[str, int, int], pipeline: str, serial: Serial, envelope: Envelope | None
+    ) -> None:
+        self._closing.append(_Closing(time.monotonic(), time_, place, pipeline, serial, envelope))
+
+    def _close(self, now: float, total: int) -> list[Event]:
+        """The requests whose answers rest on nothing that is still to be read."""
+        events: list[Event] = []
+        if len(self._read_until) < total or not self._closing:
+            return events
+        ends = (".answers", ".control")
+        until = min((t for (topic, _), t in self._read_until.items() if not topic.endswith(ends)), default=math.inf)
+        while self._closing and self._closing[0].read_at + SETTLE_SECONDS <= now and self._closing[0].time < until:
+            closing = self._closing.popleft()
+            assembler = self._assemblers[closing.pipeline]
+            if closing.envelope is None:
+                events += assembler.dropped(closing.serial)
+            else:
+                events += assembler.answered(closing.serial, closing.envelope)
+        return events
+
     def _commit(self, consumer: Consumer, producer: Producer) -> None:
         if not self._positions or producer.flush(10):
             return
         offsets = dict(self._positions)
         for assembler in self._assemblers.values():
             offsets.update(assembler.low_offsets())
+        for closing in self._closing:
+            topic, partition, offset = closing.place
+            offsets[topic, partition] = min(offset, offsets.get((topic, partition), offset))
         mine = {(at.topic, at.partition) for at in consumer.assignment()}
         places = [TopicPartition(t, p, offset) for (t, p), offset in offsets.items() if (t, p) in mine]
         try:

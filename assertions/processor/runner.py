@@ -14,7 +14,7 @@ from assertions.core.definition import Assertion
 from assertions.errors import AssertionSetupError
 from assertions.processor.agents import Processor
 from assertions.processor.intake import Intake, intake_group
-from assertions.processor.topics import group_topic, shared_topics
+from assertions.processor.topics import group_topics, shared_topics
 from streams.core.plan import Plan
 from streams.runtime.topics import ensure_topics, set_session_timeouts
 from streams.settings import KafkaSettings, PipelineSettings
@@ -92,7 +92,7 @@ class Runner:
         return Intake(self._kafka, self._group, self._assertions, self._partitions, self._plans)
 
     def _make_topics(self) -> None:
-        ensure_topics(self._kafka, [group_topic(self._group, self._partitions)])
+        ensure_topics(self._kafka, group_topics(self._group, self._partitions))
         ensure_shared(self._kafka)
         if self._with_intake:
             set_session_timeouts(self._kafka, [intake_group(self._group)], PipelineSettings())

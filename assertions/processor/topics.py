@@ -29,6 +29,15 @@ def shared_topics(replication: int = 1) -> Iterable[NewTopic]:
     yield NewTopic(DEAD_LETTERS, 1, replication, config={"retention.ms": str(FLAGS_RETENTION_MS)})
 
 
-def group_topic(group: str, partitions: int, replication: int = 1) -> NewTopic:
+def app_id(group: str) -> str:
+    """Of the Faust app, which is also its consumer group."""
+    return f"assertions-{group}"
+
+
+def group_topics(group: str, partitions: int, replication: int = 1) -> Iterable[NewTopic]:
     config = {"retention.ms": str(LOG_RETENTION_MS), "message.timestamp.type": "LogAppendTime"}
-    return NewTopic(log_topic(group), partitions, replication, config=config)
+    yield NewTopic(log_topic(group), partitions, replication, config=config)
+    # Faust makes this one as well, but may start before it is in its metadata, and then the agent dies on its first
+    # write (faust-streaming 0.15.3: PartitionsMismatch, "has 0 partitions").
+    changelog = f"{app_id(group)}-checkpoints-changelog"
+    yield NewTopic(changelog, partitions, replication, config={"cleanup.policy": "compact"})

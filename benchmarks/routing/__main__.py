@@ -16,16 +16,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.routing import compare
+from benchmarks.routing import compare, page
 from benchmarks.routing.simulation import Setup
 from benchmarks.routing.trace import Trace, load
 from benchmarks.routing.workloads import WORKLOADS
 from streams.errors import ConfigError, DescantError
 from workers.routing import policies
 
-NOT_CALIBRATED = (
-    "the engine's constants are plausible for an H100 with an 8B model and were not fitted to a real vLLM"
-)
+NOT_CALIBRATED = "the engine's constants are plausible for an H100 with an 8B model and were not fitted to a real vLLM"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if not options.json:
         print(render(table))
-    print(json.dumps(summary(table, seeds, time.process_time() - began)))
+    result = summary(table, seeds, time.process_time() - began)
+    if options.page is not None:
+        page.write(options.page, [result])
+    print(json.dumps(result))
     return 0
 
 
@@ -51,27 +52,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="only the JSON object on standard output")
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--seeds", type=int, default=2, help="how many seeds, from --seed on")
-    parser.add_argument(
-        "--workload", action="append", help="one of them, or a prefix such as `pipeline`; repeatable"
-    )
+    parser.add_argument("--workload", action="append", help="one of them, or a prefix such as `pipeline`; repeatable")
     parser.add_argument("--policy", action="append", help="only these policies, and ours; repeatable")
     parser.add_argument("--trace", type=Path, help="a JSON-lines trace in place of the workloads")
     parser.add_argument("--state-age", type=float, default=0.05, help="mean age of worker state, seconds")
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--routers", type=int, default=6, help="independent routers")
+    parser.add_argument("--page", type=Path, help="write the results into this Markdown page, between its marks")
     parser.add_argument("--quick", action="store_true", help="one seed and a third of the time")
     return parser
 
 
 def _cases(options: argparse.Namespace) -> dict[str, tuple[Callable[[int], Trace], Setup]]:
-    if (
-        not 1 <= options.workers <= 1_024
-        or not 1 <= options.routers <= 1_024
-        or not 0 <= options.state_age <= 60
-    ):
-        raise ConfigError(
-            "--workers and --routers must be 1 to 1024, --state-age 0 to 60.", code="config.bench"
-        )
+    if not 1 <= options.workers <= 1_024 or not 1 <= options.routers <= 1_024 or not 0 <= options.state_age <= 60:
+        raise ConfigError("--workers and --routers must be 1 to 1024, --state-age 0 to 60.", code="config.bench")
     if options.seeds < 1:
         raise ConfigError("--seeds must be at least 1.", code="config.bench")
     around = {"workers": options.workers, "routers": options.routers, "state_age": options.state_age}
@@ -82,9 +76,7 @@ def _cases(options: argparse.Namespace) -> dict[str, tuple[Callable[[int], Trace
     chosen = [n for n in WORKLOADS if any(n == w or n.startswith(f"{w}/") for w in wanted)]
     unknown = [w for w in wanted if not any(n == w or n.startswith(f"{w}/") for n in WORKLOADS)]
     if unknown:
-        raise ConfigError(
-            f"no workload {unknown[0]!r}; there are: {', '.join(WORKLOADS)}.", code="config.bench"
-        )
+        raise ConfigError(f"no workload {unknown[0]!r}; there are: {', '.join(WORKLOADS)}.", code="config.bench")
     shorter = 1 / 3 if options.quick else 1.0
 
     def of(name: str) -> tuple[Callable[[int], Trace], Setup]:
@@ -101,9 +93,7 @@ def _names(wanted: list[str] | None) -> list[str] | None:
     known = policies()
     for name in wanted:
         if name not in known:
-            raise ConfigError(
-                f"no policy {name!r}; there are: {', '.join(sorted(known))}.", code="config.bench"
-            )
+            raise ConfigError(f"no policy {name!r}; there are: {', '.join(sorted(known))}.", code="config.bench")
     return [compare.OURS, *(n for n in dict.fromkeys(wanted) if n != compare.OURS)]
 
 
@@ -111,9 +101,7 @@ def render(table: compare.Table) -> str:
     """A plain table: one line a policy, best p90 first within its workload."""
     lines = []
     for case, rows in table.items():
-        lines.append(
-            f"\n{case}\n{'':24}{'p50':>7}{'p90':>8}{'p99':>8}{'TTFT p90':>10}{'hits':>7}{'seeds':>7}"
-        )
+        lines.append(f"\n{case}\n{'':24}{'p50':>7}{'p90':>8}{'p99':>8}{'TTFT p90':>10}{'hits':>7}{'seeds':>7}")
         ordered = sorted(rows.items(), key=lambda item: compare.geometric(f.p90 for f in item[1]))
         for name, figures in ordered:
             p50, p90, p99, ttft = (
@@ -133,6 +121,7 @@ def summary(table: compare.Table, seeds: Sequence[int], cpu_seconds: float) -> d
             name: {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(verdict).items()}
             for name, verdict in found.items()
         },
+        "policies": {case: {n: _means(f) for n, f in rows.items()} for case, rows in table.items()},
         "geomean_p90": _rounded(compare.geometric(ratios)),
         "geomean_p99": _rounded(compare.geometric(v.p99_latency_ratio for v in found.values())),
         "worst_p90": _rounded(max(ratios, default=math.nan)),
@@ -142,6 +131,12 @@ def summary(table: compare.Table, seeds: Sequence[int], cpu_seconds: float) -> d
         "seeds": list(seeds),
         "cpu_seconds": round(cpu_seconds, 1),
     }
+
+
+def _means(figures: Sequence[compare.Figures]) -> dict[str, float]:
+    """Geometric means over the seeds, seconds; the hit rate is a plain mean."""
+    found = {q: round(compare.geometric(getattr(f, q) for f in figures), 3) for q in ("p50", "p90", "p99", "ttft_p90")}
+    return {**found, "hit_rate": round(sum(f.hit_rate for f in figures) / len(figures), 3), "seeds": len(figures)}
 
 
 def _rounded(value: float) -> float | None:

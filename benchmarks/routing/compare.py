@@ -79,9 +79,7 @@ def run(
                 rows.setdefault(name, []).append(measure(trace, setup, name, seed))
             if not number and len(seeds) > 1:
                 chosen = _finalists(rows, finalists)
-        leaders = ", ".join(
-            f"{name} {_mean(figures, 'p90'):.2f}" for name, figures in _ranked(rows, "p90")[:4]
-        )
+        leaders = ", ".join(f"{name} {_mean(figures, 'p90'):.2f}" for name, figures in _ranked(rows, "p90")[:4])
         said(f"{case}: {leaders}")
     return table
 

@@ -193,9 +193,7 @@ class SimulatedWorker:
             if token == before + 1:
                 outcome.triggered.append((call, number))
             elif token > before:
-                heapq.heappush(
-                    self.ends, (sequence.started_step + token, sequence.serial, number + 1, sequence)
-                )
+                heapq.heappush(self.ends, (sequence.started_step + token, sequence.serial, number + 1, sequence))
         if sequence.generated >= call.out:
             self._finish(sequence)
             outcome.finished.append(sequence)
@@ -247,18 +245,12 @@ class SimulatedWorker:
     def _shorten(self, now: float) -> None:
         """A prompt came while many steps were planned: only those that have begun are taken."""
         hardware, decodes = self.hardware, len(self.decoding)
-        step = (
-            hardware.overhead + hardware.decode * decodes + hardware.context * self.context
-        ) * hardware.slowness
+        step = (hardware.overhead + hardware.decode * decodes + hardware.context * self.context) * hardware.slowness
         growth = hardware.context * decodes * hardware.slowness / 2
         elapsed = now - self._began
         # elapsed = run·step + growth·run·(run − 1), solved for run
         linear = step - growth
-        run = (
-            elapsed / step
-            if growth <= 0
-            else 2 * elapsed / (linear + math.sqrt(linear**2 + 4 * growth * elapsed))
-        )
+        run = elapsed / step if growth <= 0 else 2 * elapsed / (linear + math.sqrt(linear**2 + 4 * growth * elapsed))
         whole = max(1, math.ceil(run - 1e-9))
         if whole < self._run:
             self._run = whole
@@ -287,9 +279,7 @@ class SimulatedWorker:
     def _room(self) -> int:
         """KV tokens that can still be given out, from free blocks and from cached ones that nobody uses."""
         hardware = self.hardware
-        slack = (
-            (len(self.decoding) + len(self.chunks)) * hardware.block // 2
-        )  # half a block is empty at each tail
+        slack = (len(self.decoding) + len(self.chunks)) * hardware.block // 2  # half a block is empty at each tail
         return hardware.kv_tokens - (len(self.refs) - len(self.idle)) * hardware.block - self.private - slack
 
     def _admit(self, sequence: Sequence) -> bool:

@@ -56,6 +56,8 @@ class Result:
     """Latencies per request or call, seconds, warm-up left out."""
 
     requests: list[float] = field(default_factory=list)
+    arrivals: list[float] = field(default_factory=list)
+    """When each of `requests` came."""
     ttft: list[float] = field(default_factory=list)
     hit_rate: float = 0.0
     preemptions: int = 0
@@ -75,9 +77,7 @@ class Simulation:
         self.events: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._count = 0
         slow = dict(setup.slow)
-        self.hardware = [
-            setup.hardware if i not in slow else Hardware(slowness=slow[i]) for i in range(setup.workers)
-        ]
+        self.hardware = [setup.hardware if i not in slow else Hardware(slowness=slow[i]) for i in range(setup.workers)]
         self.workers: list[SimulatedWorker | None] = [SimulatedWorker(h) for h in self.hardware]
         self.epochs = [1] * setup.workers
         self.sequence = [0] * setup.workers
@@ -140,6 +140,7 @@ class Simulation:
         for root, arrival in enumerate(trace.arrivals):
             if arrival >= begin and not math.isnan(self.finished_at[root]):
                 result.requests.append(self.finished_at[root] - 1.0 - arrival)
+                result.arrivals.append(arrival)
         result.ttft = [
             self.first_at[c.index] - self.issued_at[c.index]
             for c in trace.calls
@@ -184,7 +185,6 @@ class Simulation:
             tokens=call.tokens,
             blocks=call.blocks,
             fork=self.fork(call.group) if call.group >= 0 else None,
-            whole_request=call.whole,
         )
 
     def fork(self, number: int) -> Fork:

@@ -66,8 +66,6 @@ class Call:
     """By token, ascending; beyond the last token counts as the last."""
     group: int = -1
     """The fork group that it is in, or −1."""
-    whole: bool = False
-    """Its request is this one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +116,7 @@ def dump(specs: Iterable[Spec], path: Path) -> None:
 
 def _spec(line: str, number: int) -> Spec:
     def wrong(what: str) -> TraceError:
-        return TraceError(
-            f"line {number} of the trace: {what}. The format is in benchmarks/routing/trace.py."
-        )
+        return TraceError(f"line {number} of the trace: {what}. The format is in benchmarks/routing/trace.py.")
 
     try:
         raw = json.loads(line)
@@ -171,8 +167,7 @@ def _spec(line: str, number: int) -> Spec:
         delay=seconds(raw.get("delay", 0.0), "delay"),
         when_done=tuple(name(i, "an id in 'when_done'") for i in when_done),
         at_token=tuple(
-            (count(n, "a token count in 'at_token'", 0), name(i, "an id in 'at_token'"))
-            for n, i in pairs("at_token")
+            (count(n, "a token count in 'at_token'", 0), name(i, "an id in 'at_token'")) for n, i in pairs("at_token")
         ),
     )
 
@@ -220,7 +215,6 @@ def compiled(specs: Sequence[Spec]) -> Trace:
                 delay=s.delay,
                 when_done=tuple(target(s, other) for other in s.when_done),
                 at_token=tuple(at_token),
-                whole=len(of_root[s.root]) == 1,
             )
         )
     _check_progress(specs, calls)
@@ -296,11 +290,7 @@ def _groups(calls: Sequence[Call], roots: Sequence[Sequence[int]]) -> tuple[Grou
             if len(above) != 1:
                 continue
             parent = calls[above[0]]
-            twins = [
-                i
-                for i in (*parent.when_done, *(i for _, i in parent.at_token))
-                if calls[i].stage == call.stage
-            ]
+            twins = [i for i in (*parent.when_done, *(i for _, i in parent.at_token)) if calls[i].stage == call.stage]
             if index in streamed or len(twins) > 1:
                 origins[index] = parent.index
             elif parent.index in origins:
@@ -315,9 +305,7 @@ def _groups(calls: Sequence[Call], roots: Sequence[Sequence[int]]) -> tuple[Grou
     return tuple(groups)
 
 
-def _by_trigger(
-    members: Sequence[int], calls: Sequence[Call], parents: Mapping[int, Sequence[int]]
-) -> list[int]:
+def _by_trigger(members: Sequence[int], calls: Sequence[Call], parents: Mapping[int, Sequence[int]]) -> list[int]:
     """The calls of one request, those that trigger before those triggered."""
     missing = {i: len(parents[i]) for i in members}
     order = [i for i in members if not missing[i]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -40,14 +41,14 @@ def request_panel(request: Watched) -> RenderableType:
 
 def request_line(request: Watched) -> Text:
     """An answered request: its question, how many claims of each kind, and when they came."""
-    line = Text(f"{request.question:<34}")
+    line = Text(f"{_about(request):<14}")
     if request.report is None:
         return line.append(request.error or "no answer", style="red")
     report = request.report
     counts = (("✓", report.supported, "green"), ("✗", report.refuted, "red"), ("?", report.unknown, "yellow"))
     for mark, count, style in counts:
         line.append(f" {mark} {count}", style=style if count else "dim")
-    return line.append(f"   {_times(request)}", style="dim")
+    return line.append(f"  {_times(request)}", style="dim")
 
 
 def running_view(title: str, requests: Sequence[Watched], remaining: int) -> RenderableType:
@@ -63,26 +64,31 @@ def running_view(title: str, requests: Sequence[Watched], remaining: int) -> Ren
 
 
 def table(requests: Sequence[Watched]) -> Table:
-    """Each question with and without streaming between the stages, side by side."""
-    found = Table(title="Seconds since the question, with and without streaming between stages", title_style="bold")
-    found.add_column("question")
+    """Each question with and without streaming between the stages, side by side; fits 80 columns."""
+    found = Table(
+        title="Seconds from the question, streaming between stages, and without",
+        title_style="bold",
+        padding=(0, 1, 0, 0),
+        box=box.SIMPLE_HEAD,
+    )
+    found.add_column("about")
     found.add_column("claims", justify="right")
-    for name in ("first claim", "first verdict", "draft ends", "answer"):
+    for name in ("first\nclaim", "first\nverdict", "draft\nends", "answer\n"):
         found.add_column(name, justify="right", style="green")
-    for name in ("first claim", "first verdict", "answer"):
-        found.add_column(f"{name}\nwithout", justify="right", style="dim")
+    for name in ("without:\nclaim", "\nverdict", "\nanswer"):
+        found.add_column(name, justify="right")
     for streamed, held in pairs(requests):
-        found.add_row(
-            streamed.question,
-            str(len(streamed.report.verdicts)) if streamed.report else "error",
-            seconds(streamed.first_claim_at),
-            seconds(streamed.first_verdict_at),
-            seconds(streamed.draft_ended_at),
-            seconds(streamed.answered_at),
-            seconds(held.first_claim_at if held else None),
-            seconds(held.first_verdict_at if held else None),
-            seconds(held.answered_at if held else None),
+        times = (
+            streamed.first_claim_at,
+            streamed.first_verdict_at,
+            streamed.draft_ended_at,
+            streamed.answered_at,
+            held.first_claim_at if held else None,
+            held.first_verdict_at if held else None,
+            held.answered_at if held else None,
         )
+        claims = str(len(streamed.report.verdicts)) if streamed.report else "error"
+        found.add_row(_about(streamed), claims, *("–" if at is None else f"{at:.2f}" for at in times))
     return found
 
 
@@ -95,7 +101,7 @@ def summary_lines(summary: Summary) -> list[str]:
     ]
     with_, without = summary.median_answer_s, summary.median_answer_s_without_streaming
     if with_ and without:
-        difference = f"{abs(without - with_) / without:.0%} {'less' if with_ < without else 'more'}"
+        difference = f"{abs(without - with_) / without:.0%} {'less' if with_ <= without else 'more'}"
         lines.append(f"Median time to the answer: {with_:.2f} s; without streaming {without:.2f} s ({difference}).")
     first, later = summary.median_first_verdict_s, summary.median_first_verdict_s_without_streaming
     if first and later:
@@ -103,10 +109,14 @@ def summary_lines(summary: Summary) -> list[str]:
     return lines
 
 
+def _about(request: Watched) -> str:
+    return request.question.removeprefix("Tell me about ").rstrip(".")
+
+
 def _times(request: Watched) -> str:
     known = (
-        ("first claim", request.first_claim_at),
-        ("first verdict", request.first_verdict_at),
+        ("claim", request.first_claim_at),
+        ("verdict", request.first_verdict_at),
         ("answer", request.answered_at),
     )
     return " · ".join(f"{name} {seconds(at)}" for name, at in known if at is not None)

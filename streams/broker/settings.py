@@ -60,17 +60,18 @@ def server_properties(*, broker_port: int, controller_port: int, data: str, host
     }
 
 
-def container_environment(*, host_port: int) -> dict[str, str]:
+def container_environment(*, host_port: int, inside: str = "localhost:9092") -> dict[str, str]:
     """The same broker for the `apache/kafka` image, reached on localhost:`host_port` from outside the container.
 
-    The image drops its own defaults as soon as one KAFKA_ variable is set, so this names everything. Inside, the
-    client listener is on 9092 and the one for the host on `host_port`, to be published under the same number.
+    The image drops its own defaults as soon as one KAFKA_ variable is set, so this names everything. Containers beside
+    it reach it at `inside`, a name and a port other than `host_port`, which is to be published under the same number.
     """
+    inside_port = inside.rpartition(":")[2]
     properties = {
         "process.roles": "broker,controller",
         "node.id": "1",
-        "listeners": f"HOST://0.0.0.0:{host_port},PLAINTEXT://0.0.0.0:9092,CONTROLLER://localhost:9093",
-        "advertised.listeners": f"HOST://localhost:{host_port},PLAINTEXT://localhost:9092",
+        "listeners": f"HOST://0.0.0.0:{host_port},PLAINTEXT://0.0.0.0:{inside_port},CONTROLLER://localhost:9093",
+        "advertised.listeners": f"HOST://localhost:{host_port},PLAINTEXT://{inside}",
         "listener.security.protocol.map": "HOST:PLAINTEXT,PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "PLAINTEXT",
         "controller.listener.names": "CONTROLLER",

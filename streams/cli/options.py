@@ -28,6 +28,16 @@ Bootstrap = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
 """`as_json: AsJson = False` in a command."""
 
+HealthFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="DESCANT_HEALTH_FILE",
+        dir_okay=False,
+        help="Touched every second while the process is ready and its event loop turns; removed when it leaves.",
+    ),
+]
+"""`health_file: HealthFile = None` in a command; hand it to `run_until_stopped`."""
+
 messages = Console(stderr=True, highlight=False)
 """Where progress and remarks go, so that standard output holds the result alone."""
 

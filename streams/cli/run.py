@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from streams.cli.options import AsJson, Bootstrap, kafka_or_fail, load_pipeline
+from streams.cli.options import AsJson, Bootstrap, HealthFile, kafka_or_fail, load_pipeline
 from streams.cli.service import run_until_stopped
 from streams.runtime.process import PipelineProcess, roles_of
 from streams.settings import KafkaSettings
@@ -19,6 +19,7 @@ def command(
         typer.Option("--stage", "-s", help="A stage, `ingress` or `closer`; may be repeated. Without it: all of them."),
     ] = None,
     bootstrap: Bootstrap = None,
+    health_file: HealthFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a pipeline's stages, all of them or those named, until Ctrl-C or SIGTERM.
@@ -31,4 +32,6 @@ def command(
     plan = load_pipeline(pipeline).plan
     roles = tuple(stage or roles_of(plan))
     process = PipelineProcess(plan, roles, KafkaSettings(bootstrap=kafka_or_fail(bootstrap)))
-    run_until_stopped(process, {"pipeline": plan.pipeline, "stages": " ".join(roles)}, as_json=as_json)
+    run_until_stopped(
+        process, {"pipeline": plan.pipeline, "stages": " ".join(roles)}, as_json=as_json, health_file=health_file
+    )

@@ -421,6 +421,9 @@ class Slot:
         if request is not None:
             for node in request.nodes.values():
                 yield from self._void(node)
+            # Requests and nodes name each other: taken apart, they are freed at once and not by the garbage collector.
+            request.nodes.clear()
+            request.under.clear()
 
     def committable(self) -> tuple[dict[int, int], SlotMetadata]:
         """Source index -> offset, and the metadata for the home partition (source 0)."""

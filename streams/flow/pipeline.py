@@ -45,6 +45,10 @@ class Stage(Generic[P, R, U]):
     def name(self) -> str:
         return self._definition.name
 
+    @property
+    def pipeline(self) -> Pipeline:
+        return self._pipeline
+
     def __repr__(self) -> str:
         return f"<stage {self._pipeline.name}.{self.name}>"
 

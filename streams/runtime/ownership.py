@@ -216,23 +216,32 @@ class SlotOwner:
             if self._owned.get(owned.partition) is not owned:
                 state.drop()
                 continue
-            await self._consumer_thread.call(partial(self._begin_reading, owned.partition, positions))
-            if self._owned.get(owned.partition) is not owned:
-                state.drop()
-                continue
-            owned.state = state
-            owned.behind = {
+            behind = {
                 source: ends[topic, owned.partition]
                 for source, topic in enumerate(self.topics)
                 if ends[topic, owned.partition] > positions[source]
             }
-            self._check_caught_up(owned)
+            begin = partial(asyncio.get_running_loop().call_soon_threadsafe, partial(self._begin, owned, state, behind))
+            await self._consumer_thread.call(partial(self._begin_reading, owned.partition, positions, begin))
 
-    def _begin_reading(self, partition: int, positions: dict[int, int], consumer: Consumer) -> None:
+    def _begin_reading(
+        self, partition: int, positions: dict[int, int], begin: Callable[[], object], consumer: Consumer
+    ) -> None:
         places = [TopicPartition(topic, partition, positions[s]) for s, topic in enumerate(self.topics)]
         for place in places:
             consumer.seek(place)
         consumer.resume(places)
+        # From here it comes before the first batch of what was just resumed. The coroutine that asked is woken one turn
+        # of the loop later: on a busy loop that batch would come first, find no state, and be dropped.
+        begin()
+
+    def _begin(self, owned: _Owned, state: SlotState, behind: dict[int, int]) -> None:
+        if self._owned.get(owned.partition) is not owned:
+            state.drop()
+            return
+        owned.state = state
+        owned.behind = behind
+        self._check_caught_up(owned)
 
     def _check_caught_up(self, owned: _Owned) -> None:
         if not owned.behind and not owned.is_caught_up and owned.state is not None:

@@ -49,7 +49,7 @@ class CloserProcess(StageProcess):
 
 
 class CloserHost(StageHost):
-    process: CloserProcess
+    process: CloserProcess  # type: ignore[misc]
 
     def __init__(self, process: CloserProcess, partition: int) -> None:
         super().__init__(process, partition)
@@ -95,7 +95,10 @@ class CloserHost(StageHost):
     def take(self, topic: str, offset: int, envelope: Envelope, value: bytes | None) -> None:
         super().take(topic, offset, envelope, value)
         if topic == f"p.{REQUEST}":
-            self.decide(self.closer.accepted(offset, envelope, value))
+            closes = self.closer.accepted(offset, envelope, value)
+            if not self.world.rules.closer_alone_answers:
+                closes = (c for c in closes if c.reason != "error")
+            self.decide(closes)
 
     def emit(self, run: Run | None, envelope: Envelope, value: bytes | None) -> None:
         if envelope.serial is not None and run is not None:
@@ -111,7 +114,7 @@ class CloserHost(StageHost):
 
     def act(self, rng: Random) -> bool:
         if self.phase == Phase.ACTIVE:
-            due = list(self.closer.due(self.world.now_ms)) if self.world.rules.deadlines else []
+            due = list(self.closer.due(self.world.now_ms))
             if due:
                 self.decide(due)
                 return True
@@ -130,6 +133,7 @@ class CloserHost(StageHost):
         batch, self.pending = self.pending, []
         self.is_committing = True
         txn = self.txn = broker.begin()
+        self.world.timeout(txn, 200)
         process, wire, member = self.process, self.process.wire, self.process.member
         closed = process.control.of(q)
         for close in batch:
@@ -201,6 +205,9 @@ class CloserHost(StageHost):
             return True
         self.is_committing = False
         self.abandoned()
+        if not self.world.rules.starts_over_after_abort and self.process.member.is_in:
+            self.world.wake(self.process)
+            return False
         if self.is_stopping:
             self.process.drained(self)
         elif not self.process.member.is_in:
@@ -226,7 +233,7 @@ class CloserHost(StageHost):
         txn, self.txn = self.txn, None
         if txn is not None and txn.is_open:
             self.world.note(self, "leaves a transaction open")
-            self.world.timeout(txn)
+            self.world.timeout(txn, 80)
 
     @property
     def leftovers(self) -> str:

@@ -44,6 +44,7 @@ class Call:
             node.request.serial, self.stage.name, node.path, run.id, world.step
         )
         self.is_over = False
+        self.next_at = 0
         rng = world.rng
         self._left = rng.randrange(habits.children_max + 1) if self.stage.kind is StageKind.FORK else 0
         self._fails = rng.random() < habits.fail_chance

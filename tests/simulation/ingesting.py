@@ -31,7 +31,7 @@ class IngressProcess(Process):
 class IngressHost(Host):
     """It has no state of its own: what is not committed is read, and accepted, again."""
 
-    process: IngressProcess
+    process: IngressProcess  # type: ignore[misc]
 
     def __init__(self, process: IngressProcess, partition: int) -> None:
         super().__init__(process, partition, (REQUESTS,))
@@ -60,6 +60,10 @@ class IngressHost(Host):
                 self.at[REQUESTS] = at + 1
                 record = record_of(accepted.envelope._replace(id=key), accepted.value)
                 process.wire.send(topic, q, record, self.acked, at)
+                if accepted.dead is not None and not self.world.rules.closer_alone_answers:
+                    serial = Serial(q, self.world.broker.log(topic, q).end)
+                    error = record_of(accepted.envelope._replace(serial=serial), accepted.value)
+                    process.wire.send("p.answers", q, error, None)
                 return True
         if self.is_committing or self.is_stopping:
             return False
@@ -88,6 +92,8 @@ class Client:
         self.world: Final = world
         self.asks: Final = deque(asks)
         self.partitions: Final = partitions
+        self.pace: Final = world.rng.choice((20, 60, 300))
+        """Longest wait between two requests."""
         world.wake(self)
 
     def __repr__(self) -> str:
@@ -100,5 +106,5 @@ class Client:
         partition = partition_of(record.key or b"", self.partitions)
         offset = self.world.broker.append(REQUESTS, partition, record)
         self.world.note(self, "asks {}[{}]@{} {}", REQUESTS, partition, offset, record)
-        self.world.at(self.world.step + rng.randrange(1, 60), self)
+        self.world.at(self.world.step + rng.randrange(1, self.pace), self)
         return False

@@ -219,6 +219,9 @@ class Process:
 
 CONTROL: Final = "p.control"
 
+COMMIT_STEPS: Final = 60
+"""Longest wait before a commit: often enough that marks exist, seldom enough that runs end without one."""
+
 
 class Phase:
     WAITING, FETCHING, FENCING, RESTORING, REPLAYING, ACTIVE = range(6)
@@ -243,6 +246,7 @@ class Host:
         self.is_stopping = False
         self.is_committing = False
         self.sent: tuple[dict[str, int], str] | None = None
+        self.commits_at = 0
 
     def __repr__(self) -> str:
         return f"{self.process}[{self.partition}]"
@@ -325,9 +329,24 @@ class Host:
                 reply(ok)
         self.world.wake(self.process)
 
+    def commits_later(self, rng: Random) -> bool:
+        """Commits are made at intervals: True until the next is due."""
+        step = self.world.step
+        if self.commits_at <= step - COMMIT_STEPS:
+            self.commits_at = step + rng.randrange(COMMIT_STEPS)
+            self.world.at(self.commits_at, self.process)
+        return step < self.commits_at
+
+    def commit_now(self) -> None:
+        """Ask for a commit at once, if it is a host that commits by itself."""
+
     def committed(self, ok: bool) -> None:
         if not ok:
             self.process.lost_membership()
+
+    @property
+    def is_working(self) -> bool:
+        return False
 
     # -- what a kind of host does ----------------------------------------------------------------------------------
 

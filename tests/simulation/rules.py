@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,6 @@ class Rules:
     """7.3: the epoch is raised and committed before anything runs."""
     commits_epoch_first: bool = True
     """7.3: nothing runs before that commit has succeeded."""
-    replays_first: bool = True
-    """7.5: no run starts before the end offsets of the takeover are reached."""
     keeps_metadata: bool = True
     """6.3: every commit carries epoch, position and marks."""
     marks_after_acks: bool = True
@@ -31,10 +30,8 @@ class Rules:
     """9.5: the window is read until the last stable offset reaches the high watermark."""
     window_from_oldest_needed: bool = True
     """9.5: the window's position is that of the oldest answer still needed."""
-    offsets_in_transaction: bool = True
-    """9.3: answers, control and offsets are one transaction."""
-    duplicates_are_closed: bool = True
-    """9.4: an id that is open or answered closes as a duplicate."""
+    starts_over_after_abort: bool = True
+    """9.3: nothing is decided on the strength of a transaction that was aborted."""
     keyless_ids_are_places: bool = True
     """9.1: a record without key is called by its place, never by chance."""
     fences_texts: bool = True
@@ -45,9 +42,8 @@ class Rules:
     """9.6: instances and workers free what is closed."""
     closer_alone_answers: bool = True
     """9.3: only the closer writes answers."""
-    deadlines: bool = True
-    """9.2: every request ends, whatever users' code does."""
-    tombstones_pass: bool = True
-    """4.5: a tombstone in place of a fork reaches the joins above."""
     markers_pass: bool = True
     """4.4: stages below forward the markers of a level above the key depth."""
+
+
+KEPT: Final = Rules()

@@ -9,6 +9,17 @@ from hypothesis import strategies as st
 from tests.simulation.pipelines import HABITS, Op
 from tests.simulation.simulation import FAULTS, Ask, Fault, Schedule
 
+SHAPES = (
+    (Op(1), Op(0), Op(2), Op(2, 1), Op(0, 0, 3)),  # two joins of one map meet
+    (Op(1), Op(0), Op(2), Op(0, 1, 3)),  # a summary comes back to what it was made from
+    (Op(1), Op(3), Op(0), Op(2), Op(2, 1, 3)),  # a text, summed up twice
+    (Op(3), Op(1), Op(0), Op(3, 0, 2), Op(0, 0, 2)),  # the fact checker
+    (Op(1), Op(0), Op(4), Op(2, 1), Op(2, 1, 4)),  # a join that forks, beside a join
+    (Op(1), Op(1), Op(0), Op(2), Op(2)),  # nested forks, joined one by one
+    (Op(3), Op(3)),  # a text prompts a text
+)
+"""What chance seldom builds."""
+
 # Simple first: Hypothesis shrinks towards the left, and most stages of most pipelines have no bad habits.
 _ops = st.builds(
     Op,
@@ -24,13 +35,14 @@ _faults = st.builds(
     Fault,
     gap=st.integers(0, 60),
     kind=st.integers(0, len(FAULTS) - 1),
-    target=st.integers(0, 39),
+    target=st.integers(0, 23),
     detail=st.integers(0, 17),
+    when=st.integers(0, 5),
 )
 
 schedules = st.builds(
     Schedule,
-    ops=st.lists(_ops, min_size=1, max_size=5).map(tuple),
+    ops=st.one_of(st.lists(_ops, min_size=1, max_size=5).map(tuple), st.sampled_from(SHAPES)),
     last=_lasts,
     asks=st.lists(_asks, min_size=1, max_size=4).map(tuple),
     faults=st.lists(_faults, max_size=15).map(tuple),
@@ -39,6 +51,8 @@ schedules = st.builds(
     room=st.sampled_from((10, 1, 2)),
     window=st.sampled_from((1_000, 1, 2)),
     can_resume=st.sampled_from((True, True, False)),
+    late=st.sampled_from((0, 400, 800)),
+    lag=st.sampled_from((0, 15, 40)),
 )
 
 seeds = st.integers(0, 2**32 - 1)
@@ -47,22 +61,13 @@ seeds = st.integers(0, 2**32 - 1)
 def draw(rng: Random) -> Schedule:
     """A schedule, from a plain generator."""
     return Schedule(
-        ops=tuple(
-            Op(
-                rng.randrange(5),
-                rng.choice((0, 0, 0, 1, 2)),
-                rng.randrange(4),
-                rng.randrange(HABITS) if rng.random() < 0.4 else 0,
-                rng.randrange(4) if rng.random() < 0.4 else 0,
-            )
-            for _ in range(rng.randrange(1, 6))
-        ),
+        ops=rng.choice(SHAPES) if rng.random() < 0.5 else tuple(_op(rng) for _ in range(rng.randrange(1, 6))),
         last=Op(rng.choice((0, 3)), rng.randrange(2), 0, 0, rng.randrange(4)),
         asks=tuple(
             Ask(rng.choice((0, 1, 2, -1)), rng.choice((0, 0, 0, 0, 0, 1, 2))) for _ in range(rng.randrange(1, 5))
         ),
         faults=tuple(
-            Fault(rng.randrange(61), rng.randrange(len(FAULTS)), rng.randrange(40), rng.randrange(18))
+            Fault(rng.randrange(61), rng.randrange(len(FAULTS)), rng.randrange(24), rng.randrange(18), rng.randrange(6))
             for _ in range(rng.randrange(16))
         ),
         partitions=rng.choice((1, 1, 2)),
@@ -70,4 +75,31 @@ def draw(rng: Random) -> Schedule:
         room=rng.choice((10, 1, 2)),
         window=rng.choice((1_000, 1, 2)),
         can_resume=rng.random() < 0.7,
+        late=rng.choice((0, 400, 800)),
+        lag=rng.choice((0, 15, 40)),
+    )
+
+
+def aimed(rng: Random, ops: tuple[Op, ...], kinds: tuple[str, ...], targets: tuple[int, ...], late: int) -> Schedule:
+    """One request of one shape, and many faults of a few kinds where they hurt: for flaws that need several at once."""
+    faults = tuple(
+        Fault(
+            rng.randrange(40),
+            FAULTS.index(rng.choice(kinds)),
+            rng.choice(targets),
+            rng.randrange(18),
+            rng.randrange(6),
+        )
+        for _ in range(rng.randrange(2, 9))
+    )
+    return Schedule(ops=ops, faults=faults, lanes=1, late=late, lag=rng.choice((0, 15, 40)))
+
+
+def _op(rng: Random) -> Op:
+    return Op(
+        rng.randrange(5),
+        rng.choice((0, 0, 0, 1, 2)),
+        rng.randrange(4),
+        rng.randrange(HABITS) if rng.random() < 0.3 else 0,
+        rng.randrange(4) if rng.random() < 0.3 else 0,
     )

@@ -14,17 +14,32 @@ from tests.simulation.broker import Group, Record, Txn
 from tests.simulation.closing import CloserProcess, closer_stage
 from tests.simulation.functions import Habits
 from tests.simulation.ingesting import REQUESTS, Client, IngressProcess
-from tests.simulation.pipelines import Op, Pipeline, build
+from tests.simulation.pipelines import LAST, Op, Pipeline, build
 from tests.simulation.process import CONTROL, Process
-from tests.simulation.rules import Rules
+from tests.simulation.process import Phase as HostPhase
+from tests.simulation.rules import KEPT, Rules
 from tests.simulation.stages import StageProcess
 from tests.simulation.workers import WorkerProcess
 from tests.simulation.world import World, describe
 
-FAULTS = ("crash", "cut off", "pause", "move", "hold", "refuse", "forget marks", "crash and hold")
+FAULTS = (
+    "crash",
+    "cut off",
+    "pause",
+    "move",
+    "hold",
+    "refuse",
+    "forget marks and crash",
+    "crash and hold",
+    "commit, hold and move",
+    "crash twice",
+)
 
 STEPS_MAX = 30_000
 """Far more than any of these small histories needs: a history that gets here goes round in circles."""
+
+
+PATIENCE_STEPS: Final = 150
 
 
 class Fault(NamedTuple):
@@ -32,7 +47,12 @@ class Fault(NamedTuple):
     """Steps after the fault before it."""
     kind: int = 0
     target: int = 0
+    """Counts groups; the process that owns something is hit."""
     detail: int = 0
+    when: int = 0
+    """0 at once; else at the first moment when it has 1 records in flight, 2 a request in flight, 3 something to
+    replay, 4 two records of one partition in flight, 5 a function or an engine at work. Bugs live in moments that a
+    blind fault seldom meets."""
 
 
 class Ask(NamedTuple):
@@ -45,7 +65,7 @@ class Ask(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Schedule:
     ops: tuple[Op, ...] = ()
-    last: Op = Op()
+    last: Op = LAST
     asks: tuple[Ask, ...] = (Ask(),)
     faults: tuple[Fault, ...] = ()
     partitions: int = 1
@@ -53,6 +73,10 @@ class Schedule:
     room: int = 10
     window: int = 1_000
     can_resume: bool = True
+    late: int = 0
+    """Steps before the closer starts: until then every request is open, whatever else happens."""
+    lag: int = 0
+    """Longest wait between two things that land from one process: the longer, the more is in flight when it dies."""
 
     @property
     def pipeline(self) -> Pipeline:
@@ -70,7 +94,7 @@ class History:
     def around(self, step: int | None = None, lines: int = 40, about: str = "") -> str:
         """The lines before and after a step, one thing that happened in each."""
         shown = [
-            f"{at:6d}  {str(who):<14} {text.format(*map(describe, args))}" for at, who, text, args in self.world.lines
+            f"{at:6d}  {who!s:<14} {text.format(*map(describe, args))}" for at, who, text, args in self.world.lines
         ]
         if about:
             shown = [line for line in shown if about in line]
@@ -100,12 +124,13 @@ class _Timeout:
 
 
 class SimWorld(World):
-    def timeout(self, txn: Txn) -> None:
-        self.at(self.step + self.rng.randrange(1, 80), _Timeout(self, txn))
+    def timeout(self, txn: Txn, steps_max: int) -> None:
+        self.at(self.step + self.rng.randrange(steps_max // 4, steps_max), _Timeout(self, txn))
 
 
-def simulate(schedule: Schedule, seed: int, rules: Rules = Rules()) -> History:
+def simulate(schedule: Schedule, seed: int, rules: Rules = KEPT) -> History:
     world = SimWorld(seed, rules)
+    world.lag = schedule.lag
     pipeline = schedule.pipeline
     plan, partitions = pipeline.plan, schedule.partitions
     layout = Layout(plan)
@@ -145,9 +170,7 @@ def simulate(schedule: Schedule, seed: int, rules: Rules = Rules()) -> History:
         members = group("workers", ("prompts",), schedule.lanes)
         add(
             [
-                WorkerProcess(
-                    world, members, f"worker.{who}", plan, pipeline.habits, partitions, schedule.can_resume
-                )
+                WorkerProcess(world, members, f"worker.{who}", plan, pipeline.habits, partitions, schedule.can_resume)
                 for who in "12"
             ],
             ("prompts",),
@@ -171,12 +194,22 @@ def _asked(ask: Ask) -> Record:
 
 def _run(history: History, faults: tuple[Fault, ...]) -> None:
     world = history.world
+    if history.schedule.late:
+        for process in history.processes:
+            if process.group.name == "closer":
+                process.is_paused = True
+                world.at(history.schedule.late, _Resume(process))
     due = 0
     for fault in faults:
         due += fault.gap
         while world.step < due and world.run_one():
             pass
+        if fault.when:
+            patience = world.step + PATIENCE_STEPS
+            while world.step < patience and not _is_met(history, fault) and world.run_one():
+                pass
         _inflict(history, fault)
+        due = max(due, world.step)
     while world.run_one():
         if world.step > STEPS_MAX:
             history.is_endless = True
@@ -185,7 +218,7 @@ def _run(history: History, faults: tuple[Fault, ...]) -> None:
 
 def _inflict(history: History, fault: Fault) -> None:
     world = history.world
-    process = history.processes[fault.target % len(history.processes)]
+    process = _target(history, fault.target)
     rng = world.rng
     kind = FAULTS[fault.kind % len(FAULTS)]
     steps = 20 + 40 * (fault.detail // 3 % 6)
@@ -211,8 +244,54 @@ def _inflict(history: History, fault: Fault) -> None:
     elif kind == "refuse":
         if process.wire.refuse(rng):
             world.note(process, "has a record refused")
+    elif kind == "forget marks and crash":
+        _forget_marks(history, process, fault.detail % 2)
+        process.crash(fault.detail % 3, rng)
+    elif kind == "commit, hold and move":
+        for host in process.hosts.values():
+            host.commit_now()
+        process.wire.hold(steps)
+        world.note(process, "has a slow wire, and is about to lose a partition")
+        process.group.move(fault.detail % process.group.partitions)
     else:
-        _forget_marks(history, process)
+        process.crash(fault.detail % 3, rng)
+        world.at(world.step + 5 + steps // 4, _CrashAgain(history, fault.target, fault.detail % 3))
+
+
+def _is_met(history: History, fault: Fault) -> bool:
+    process = _target(history, fault.target)
+    match fault.when % 6:
+        case 1:
+            return any(process.wire.links.values())
+        case 2:
+            return bool(process.wire.requests)
+        case 3:
+            return any(host.phase == HostPhase.REPLAYING for host in process.hosts.values())
+        case 4:
+            return any(len(link) > 1 for link in process.wire.links.values())
+        case 5:
+            return any(host.is_working for host in process.hosts.values())
+    return True
+
+
+def _target(history: History, number: int) -> Process:
+    groups = list(dict.fromkeys(p.group for p in history.processes))
+    groups += [g for g in groups if g.name in ("workers", "closer")] * 2  # they have the most to lose
+    group = groups[number % len(groups)]
+    members = [p for p in history.processes if p.group is group]
+    owners = [p for p in members if p.hosts]
+    return (owners or members)[number // len(groups) % len(owners or members)]
+
+
+class _CrashAgain:
+    def __init__(self, history: History, target: int, keep: int) -> None:
+        self.history: Final = history
+        self.target: Final = target
+        self.keep: Final = keep
+
+    def run(self, rng: Random) -> bool:
+        _target(self.history, self.target).crash(self.keep, rng)
+        return False
 
 
 class _Resume:
@@ -224,12 +303,12 @@ class _Resume:
         return False
 
 
-def _forget_marks(history: History, process: Process) -> None:
+def _forget_marks(history: History, process: Process, kept_count: int) -> None:
     """Metadata has room for so many marks only: some are cut off."""
     offsets = history.world.broker.offsets
     for at, (offset, text) in offsets.items():
         metadata = decode_metadata(text)
         if at[0] == process.group.name and metadata is not None and metadata.marks:
-            kept = SlotMetadata(metadata.epoch, metadata.answers_position, metadata.marks[:1])
+            kept = SlotMetadata(metadata.epoch, metadata.answers_position, metadata.marks[:kept_count])
             offsets[at] = (offset, kept.encode())
             history.world.note(process.group, "loses marks of partition {}", at[2])

@@ -12,7 +12,7 @@ from streams.core.lineage import Serial, routing_key
 from streams.core.offsets import SlotMetadata
 from streams.core.partition import partition_of
 from streams.core.plan import REQUEST, Plan, StagePlan
-from streams.core.record import Envelope
+from streams.core.record import Envelope, Kind
 from streams.core.slot import Effect, Emit, Failed, Reject, Result, Route, Run, Slot, Start, Stop, Wake
 from tests.simulation.broker import Group
 from tests.simulation.functions import Call, Habits
@@ -49,7 +49,7 @@ class StageProcess(Process):
 
 
 class StageHost(Host):
-    process: StageProcess
+    process: StageProcess  # type: ignore[misc]
 
     def __init__(self, process: StageProcess, partition: int) -> None:
         super().__init__(process, partition, tuple(process.plan.topic(s) for s in process.shape.sources))
@@ -61,8 +61,6 @@ class StageHost(Host):
     def restore(self) -> bool:
         self.slot = self.new_slot()
         self.phase = Phase.REPLAYING
-        if not self.world.rules.replays_first:
-            self.do(self.slot.caught_up())
         return True
 
     def new_slot(self) -> Slot:
@@ -91,7 +89,7 @@ class StageHost(Host):
         chance = rng.random()
         if chance < 0.4 and self.advance_run(rng):
             return True
-        if chance > 0.9 and self.phase == Phase.ACTIVE and self.try_commit(rng):
+        if chance > 0.5 and self.phase == Phase.ACTIVE and self.try_commit(rng):
             return True
         return self.read(rng) or self.advance_run(rng) or (self.phase == Phase.ACTIVE and self.try_commit(rng))
 
@@ -123,12 +121,18 @@ class StageHost(Host):
         self.do(self.slot.record(self.topics.index(topic), offset, envelope, value))
 
     def advance_run(self, rng: Random) -> bool:
-        while self.runnable:
-            at = int(rng.random() * len(self.runnable))
-            run = self.runnable[at]
+        step = self.world.step
+        for run in rng.sample(self.runnable, len(self.runnable)) if len(self.runnable) > 1 else tuple(self.runnable):
+            at = self.runnable.index(run)
             call = self.calls.get(run)
             if call is None or call.is_over or run.is_void:
                 self.runnable.pop(at)
+                continue
+            if call.next_at > step:
+                continue
+            if rng.random() < 0.4:
+                call.next_at = step + rng.randrange(1, 40)
+                self.world.at(call.next_at, self.process)
                 continue
             result = call.advance(rng)
             if result is None:
@@ -185,12 +189,27 @@ class StageHost(Host):
 
     def send(self, topic: str, partition: int, envelope: Envelope, value: bytes | None, run: Run | None) -> None:
         wire = self.process.wire
+        if topic == "prompts" and self.world.rng.random() < 0.5:
+            wire.send(topic, partition, record_of(envelope, value), self.prompt_acked, run, partition, envelope)
+            return
         if run is None:
             wire.send(topic, partition, record_of(envelope, value), None)
             return
         wire.send(topic, partition, record_of(envelope, value), self.acked, run)
         if not self.world.rules.marks_after_acks:
             self.slot.acked(run)
+
+    def prompt_acked(self, offset: int, run: Run, lane: int, envelope: Envelope) -> None:
+        self.acked(offset, run)
+        if not self.is_dead:
+            self.cancel_elsewhere(lane, envelope)
+
+    def cancel_elsewhere(self, lane: int, envelope: Envelope) -> None:
+        """The prompt is acknowledged: earlier runs of its node, in whichever lane, are not needed."""
+        for other in range(self.process.lanes):
+            if other != lane:
+                cancel = record_of(envelope._replace(kind=Kind.CANCEL), None)
+                self.process.wire.send("prompts", other, cancel, None)
 
     def acked(self, _offset: int, run: Run) -> None:
         if not self.is_dead and self.world.rules.marks_after_acks:
@@ -206,8 +225,15 @@ class StageHost(Host):
             self.is_dirty = True
 
     def try_commit(self, rng: Random) -> bool:
-        if self.is_committing or self.is_stopping or not self.is_dirty:
+        if self.is_committing or self.is_stopping or not self.is_dirty or self.commits_later(rng):
             return False
+        return self._commit()
+
+    def commit_now(self) -> None:
+        if self.phase == Phase.ACTIVE and not self.is_committing and not self.is_stopping:
+            self._commit()
+
+    def _commit(self) -> bool:
         offsets, metadata = self.committable()
         self.is_dirty = False
         if self.sent == (offsets, metadata.encode()):
@@ -218,6 +244,10 @@ class StageHost(Host):
     def committable(self) -> tuple[dict[str, int], SlotMetadata]:
         offsets, metadata = self.slot.committable()
         return {self.topics[k]: offset for k, offset in offsets.items()}, metadata
+
+    @property
+    def is_working(self) -> bool:
+        return bool(self.calls)
 
     @property
     def leftovers(self) -> str:

@@ -11,7 +11,6 @@ from streams.core.lane import Fence, Generate, Halt, Lane, LaneEffect, Look, Pro
 from streams.core.lineage import Serial, routing_key
 from streams.core.partition import partition_of
 from streams.core.plan import Plan
-from streams.core.record import Envelope
 from streams.core.text import Piece
 from tests.simulation.broker import Group
 from tests.simulation.functions import Habits
@@ -57,8 +56,11 @@ class Engine:
         resumed = writing.resume
         self.parent = resumed[-1] if resumed else -1
         if resumed and not world.rules.resumes_from_ids:
-            self.parent = world.truth.token(self.parent, self.prompt)  # what it makes of the text is not what was written
-        self.left = world.rng.randrange(4)
+            self.parent = world.truth.token(
+                self.parent, self.prompt
+            )  # what it makes of the text is not what was written
+        self.left = world.rng.randrange(7)
+        self.next_at = 0
         self.fails = world.rng.random() < habits.text_fail_chance
 
 
@@ -75,7 +77,7 @@ class Reading:
 
 
 class LaneHost(Host):
-    process: WorkerProcess
+    process: WorkerProcess  # type: ignore[misc]
 
     def __init__(self, process: WorkerProcess, partition: int) -> None:
         super().__init__(process, partition, ("prompts",))
@@ -106,7 +108,7 @@ class LaneHost(Host):
         for what in (self._read, self._look, self._generate) if rng.random() < 0.5 else (self._generate, self._look):
             if what(rng):
                 return True
-        return self._read(rng) or (self.phase == Phase.ACTIVE and self._commit())
+        return self._read(rng) or (self.phase == Phase.ACTIVE and self._try_commit(rng))
 
     def _read(self, rng: Random) -> bool:
         records, at = self.world.broker.log("prompts", self.partition).records, self.at["prompts"]
@@ -140,11 +142,15 @@ class LaneHost(Host):
     def _generate(self, rng: Random) -> bool:
         if not self.engines:
             return False
-        writing = list(self.engines)[rng.randrange(len(self.engines))]
-        engine = self.engines[writing]
-        truth = self.world.truth
+        ready = [e for e in self.engines.values() if e.next_at <= self.world.step]
+        if not ready:
+            return False
+        engine = ready[rng.randrange(len(ready))]
+        writing, truth = engine.writing, self.world.truth
+        engine.next_at = self.world.step + rng.randrange(1, 30)
+        self.world.at(engine.next_at, self.process)
         if engine.left:
-            count = 1 + rng.randrange(engine.left)
+            count = 1 + rng.randrange(min(2, engine.left))
             engine.left -= count
             ids = []
             for _ in range(count):
@@ -222,14 +228,25 @@ class LaneHost(Host):
             self.do(self.lane.closed("p", serial))
             self.is_dirty = True
 
-    def _commit(self) -> bool:
-        if self.is_committing or self.is_stopping or not self.is_dirty:
+    def _try_commit(self, rng: Random) -> bool:
+        if self.is_committing or self.is_stopping or not self.is_dirty or self.commits_later(rng):
             return False
+        return self._commit()
+
+    def commit_now(self) -> None:
+        if self.phase == Phase.ACTIVE and not self.is_committing and not self.is_stopping:
+            self._commit()
+
+    def _commit(self) -> bool:
         self.is_dirty = False
         offset, metadata = self.lane.committable()
         if self.sent != ({"prompts": offset}, metadata.encode()):
             self.commit({"prompts": offset}, metadata, self.committed)
         return True
+
+    @property
+    def is_working(self) -> bool:
+        return bool(self.engines)
 
     @property
     def leftovers(self) -> str:

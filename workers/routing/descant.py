@@ -68,14 +68,16 @@ class DescantPolicy:
         weights, matter = self.weights, kappa(prompt.fork)
         depth = fleet.cached_blocks(prompt.blocks, sends.blocks)
         uncached = np.maximum(prompt.tokens - depth * prompt.block_tokens, 1.0)
-        computed = np.maximum(fleet.pend - (now - fleet.ts) * fleet.rate, 0.0)
-        wait = computed + sends.fresh_tokens * sends.instances
-        first = (wait + uncached) / fleet.rate
+        prefill = uncached / fleet.rate
+        wait = np.maximum(fleet.free_at - now, 0.0)
+        held_up = fleet.prompts
+        if sends.any_fresh:
+            wait += sends.fresh_tokens * sends.instances / fleet.rate
+            held_up = held_up + sends.fresh * sends.instances
         decode = (weights.decode * min(self.expected_output(prompt, fleet), prompt.max_output)) * fleet.itl
-        held_up = fleet.prompts + sends.fresh * sends.instances
-        external = (uncached / fleet.rate) * held_up * weights.externality
+        external = prefill * held_up * weights.externality
         own = matter * (1.0 + (float(uncached.min()) / weights.long_tokens) ** 2)
-        cost = own * (first + decode) + external + fleet.gone
+        cost = own * (wait + prefill + decode) + external + fleet.gone
         best = int(cost.argmin())
         near = np.flatnonzero(cost <= cost[best] + weights.tie)
         if len(near) > 1:
@@ -88,8 +90,8 @@ class DescantPolicy:
                 "kappa": matter,
                 "own_weight": own,
                 "uncached": float(uncached[best]),
-                "wait": float(wait[best]),
-                "prefill_seconds": float(first[best]),
+                "wait_seconds": float(wait[best]),
+                "prefill_seconds": float(prefill[best]),
                 "decode_seconds": float(decode[best]),
                 "externality_seconds": float(external[best]),
                 "ties": float(len(near)),

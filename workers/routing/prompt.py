@@ -38,8 +38,6 @@ class PromptInfo:
     """Tokens a block; where blocks are cut by bytes, bytes a block × the model's tokens per byte."""
     fork: Fork | None = None
     """None outside of any fork."""
-    whole_request: bool = False
-    """The request is this one prompt: nothing of it waits elsewhere."""
     max_output: float = math.inf
     """The limit that was asked for; caps the expected output."""
 

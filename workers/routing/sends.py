@@ -34,6 +34,8 @@ class Send:
     """Those that its worker had not announced: what it is about to hold."""
     is_prefilling: bool = True
     is_open: bool = True
+    is_fresh: bool = True
+    """Its worker has said nothing since."""
 
 
 class Sends:
@@ -67,7 +69,9 @@ class Sends:
         """Per slot, prompt tokens of own prompts not finished."""
         self.lost: deque[str] = deque(maxlen=_LOST_MAX)
         """Prompts that were open on workers forgotten since somebody emptied this."""
-        self._ts = np.zeros(0)
+        self._unheard: set[int] = set()
+        """Slots that were sent something since they spoke."""
+        self._forgotten = 0
 
     def __len__(self) -> int:
         return len(self._open)
@@ -86,24 +90,30 @@ class Sends:
             return ()
         self._version = fleet.version
         self._fit()
-        forgotten = tuple(i for i, g in enumerate(fleet.generation) if g != self._generation[i])
-        for slot in forgotten:
-            self._generation[slot] = fleet.generation[slot]
-            self._forget(slot)
-        for slot in np.nonzero(fleet.ts != self._ts)[0].tolist():
-            if slot >= len(self._recent):
-                continue
-            ts, recent = fleet.ts[slot], self._recent[slot]
-            while recent and recent[0].at <= ts:
-                send = recent.popleft()
-                self.fresh[slot] -= 1
-                self.fresh_context[slot] -= send.prompt.tokens
-                if send.is_prefilling:
-                    self.fresh_tokens[slot] -= send.uncached
-            if not recent:
-                self.fresh_tokens[slot] = 0.0  # no residue of rounding
-        self._ts = fleet.ts.copy()
+        forgotten: tuple[int, ...] = ()
+        if fleet.forgotten != self._forgotten:
+            self._forgotten = fleet.forgotten
+            forgotten = tuple(i for i, g in enumerate(fleet.generation) if g != self._generation[i])
+            for slot in forgotten:
+                self._generation[slot] = fleet.generation[slot]
+                self._forget(slot)
+        for slot in tuple(self._unheard):
+            self._hear(slot, float(fleet.ts[slot]))
         return forgotten
+
+    def _hear(self, slot: int, ts: float) -> None:
+        """The worker's last record knows of everything that was sent until `ts`."""
+        recent = self._recent[slot]
+        while recent and recent[0].at <= ts:
+            send = recent.popleft()
+            send.is_fresh = False
+            self.fresh[slot] -= 1
+            self.fresh_context[slot] -= send.prompt.tokens
+            if send.is_prefilling:
+                self.fresh_tokens[slot] -= send.uncached
+        if not recent:
+            self.fresh_tokens[slot] = 0.0  # no residue of rounding
+            self._unheard.discard(slot)
 
     def add(self, prompt: PromptInfo, slot: int, uncached: float, announced: int, now: float) -> None:
         """Records a send; `announced`: how many of its leading blocks the worker itself announced. Those
@@ -112,6 +122,7 @@ class Sends:
         send = Send(prompt, slot, now, uncached, prompt.blocks[announced:])
         self._open[prompt.id] = send
         self._recent[slot].append(send)
+        self._unheard.add(slot)
         self.fresh[slot] += 1
         self.fresh_context[slot] += prompt.tokens
         self.open[slot] += 1
@@ -127,7 +138,7 @@ class Sends:
         if send is not None and send.is_prefilling:
             send.is_prefilling = False
             self.open_tokens[send.slot] -= send.uncached
-            if send.at > self._ts[send.slot]:
+            if send.is_fresh:
                 self.fresh_tokens[send.slot] -= send.uncached
 
     def finished(self, prompt_id: str) -> Send | None:
@@ -139,6 +150,11 @@ class Sends:
             self.open[send.slot] -= 1
             self.open_context[send.slot] -= send.prompt.tokens
         return send
+
+    @property
+    def any_fresh(self) -> bool:
+        """Some worker was sent something since it spoke."""
+        return bool(self._unheard)
 
     def pending_tokens(self) -> Floats:
         """Per slot, uncached prompt tokens before a new prompt: announced, and sent since by all routers."""
@@ -163,7 +179,7 @@ class Sends:
             self.open_tokens.append(0.0)
             self.open_context.append(0.0)
         if len(self.fresh_tokens) != len(fleet.gone):
-            for name in ("fresh", "fresh_tokens", "_ts"):
+            for name in ("fresh", "fresh_tokens"):
                 grown = np.zeros(len(fleet.gone))
                 grown[: len(getattr(self, name))] = getattr(self, name)
                 setattr(self, name, grown)
@@ -202,6 +218,7 @@ class Sends:
             send.is_open = False
             self.lost.append(send.prompt.id)
         self._recent[slot].clear()
+        self._unheard.discard(slot)
         self.fresh[slot] = 0.0
         self.open[slot] = 0
         self.fresh_context[slot] = 0.0

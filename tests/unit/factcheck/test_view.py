@@ -175,5 +175,5 @@ async def test_lines_for_a_log_name_each_answer_and_the_result() -> None:
         answered(requests[0])
     show_result(console, requests, summarise_requests(requests))
     said = console.file.getvalue()  # type: ignore[attr-defined]
-    for part in ("starting Apache Kafka: done", "port 9092", QUESTION, "1 of 1 answered", "0.90 s", "– "):
+    for part in ("starting Apache Kafka: done", "port 9092", "Bolivia  ", "1 of 1 answered", "0.90", "–"):
         assert part in said

@@ -1,0 +1,1 @@
+"""The commands of learning; each module is one `descant` command."""

@@ -1,0 +1,45 @@
+"""`descant trace`: one id's way from flag to model version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from learning import desk
+from learning.artefacts import FolderStore
+from learning.cli.shared import StoreFolder, kafka_of
+from learning.trace import trace
+from streams.cli.options import AsJson, Bootstrap, print_json
+
+
+def command(
+    name: Annotated[str, typer.Argument(metavar="FLAG_ID|EXAMPLE_ID")],
+    store: StoreFolder = Path("artefacts"),
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a flag to its label request, labels, training set and model versions."""
+    found = trace(desk.learned(kafka_of(bootstrap)), FolderStore(store) if store.is_dir() else None, name)
+    if as_json:
+        print_json(
+            [
+                {
+                    "request": t.request.model_dump(mode="json"),
+                    "labels": [label.model_dump(mode="json") for label in t.labels],
+                    "versions": [v.version for v in t.versions],
+                }
+                for t in found
+            ]
+        )
+        return
+    for t in found:
+        typer.echo(f"flags      {', '.join(t.request.flags) or 'none'}")
+        typer.echo(f"request    {t.request.id} for {t.request.model}, by {t.request.selector}, round {t.request.round}")
+        for label in t.labels:
+            typer.echo(
+                f"label      {label.value} by {label.labeller} ({label.source.value}), {label.labelled_at:%F %T}"
+            )
+        for v in t.versions:
+            typer.echo(f"version    {v.name} {v.version}, {v.state.value}; training set {v.training_set_digest[:12]}")

@@ -1,0 +1,1 @@
+"""The composition of docker-compose.yml, tested from outside: `make compose-test`, or `python -m tests.compose`."""

@@ -1,0 +1,131 @@
+"""Which flags are delivered, how often, and that a web server can trust them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import httpx
+
+from assertions import Flag, FlagState, Observation, Registry, assertion, evaluate
+from assertions.core.alerting import AlertFilter, Sieve
+from assertions.webhooks import SIGNATURE_HEADER, Webhook, _post, sign, verify
+
+SECRET = b"a secret"
+
+
+def flags(count: int, name: str = "a") -> tuple[Flag, ...]:
+    registry = Registry()
+    assertion(on="p.s", name=name, tags=["facts"], registry=registry)(lambda v: v)
+    return evaluate(
+        registry,
+        [
+            Observation(pipeline="p", stages=("s",), values=((n + 1) / 10,), serial=f"0:{n}", path="", time=float(n))
+            for n in range(count)
+        ],
+    ).flags
+
+
+def in_state(flag: Flag, state: FlagState) -> Flag:
+    return flag.model_copy(update={"data": flag.data.model_copy(update={"state": state})})
+
+
+def test_filters() -> None:
+    (low, high) = flags(2)
+    assert Sieve(AlertFilter(assertion="a", pipeline="p", min_severity=0.2, tag="facts")).admits(high, 0)
+    for refuses in (
+        AlertFilter(assertion="b"),
+        AlertFilter(pipeline="q"),
+        AlertFilter(min_severity=0.2),
+        AlertFilter(tag="x"),
+    ):
+        assert not Sieve(refuses).admits(low, 0)
+
+
+def test_a_flag_is_delivered_once_and_its_withdrawal_after_it() -> None:
+    (flag,) = flags(1)
+    sieve = Sieve(AlertFilter())
+    early = in_state(flag, FlagState.PROVISIONAL)
+    withdrawn = in_state(flag, FlagState.WITHDRAWN)
+    assert not sieve.admits(withdrawn, 0), "of a flag that was never delivered"
+    assert sieve.admits(early, 0)
+    assert not sieve.admits(flag, 1)
+    assert sieve.held_back.repeated == {"a": 1}
+    assert sieve.admits(withdrawn, 2)
+    assert not sieve.admits(withdrawn, 3)
+
+
+def test_provisional_flags_can_be_left_out() -> None:
+    (flag,) = flags(1)
+    sieve = Sieve(AlertFilter(standing_only=True))
+    assert not sieve.admits(in_state(flag, FlagState.PROVISIONAL), 0)
+    assert sieve.admits(flag, 1)
+
+
+def test_the_rate_of_an_assertion_is_limited_and_the_rest_counted() -> None:
+    sieve = Sieve(AlertFilter(), per_minute=3)
+    assert [sieve.admits(flag, 0.0) for flag in flags(5)] == [True, True, True, False, False]
+    assert sieve.held_back.limited == {"a": 2}
+    assert sieve.admits(flags(1, name="b")[0], 0.0), "another assertion has its own rate"
+    assert sieve.admits(flags(6)[5], 20.0)
+
+
+def test_a_signature_is_bound_to_body_secret_and_time() -> None:
+    signature = sign(SECRET, b"body", 1_000)
+    assert verify(SECRET, b"body", signature, 1_010.0)
+    assert not verify(SECRET, b"other", signature, 1_010.0)
+    assert not verify(b"wrong", b"body", signature, 1_010.0)
+    assert not verify(SECRET, b"body", signature, 10_000.0)
+    assert not verify(SECRET, b"body", "nonsense", 1_010.0)
+
+
+@contextmanager
+def server(*statuses: int) -> Iterator[tuple[str, list[tuple[bytes, str]]]]:
+    """Answers with these in turn, then 200."""
+    waiting = list(statuses)
+    received: list[tuple[bytes, str]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append((body, self.headers[SIGNATURE_HEADER]))
+            self.send_response(waiting.pop(0) if waiting else 200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    running = HTTPServer(("127.0.0.1", 0), Receiver)
+    thread = threading.Thread(target=running.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{running.server_port}/flags", received
+    finally:
+        running.shutdown()
+        thread.join()
+        running.server_close()
+
+
+async def test_a_webhook_is_tried_again_until_it_is_taken() -> None:
+    (flag,) = flags(1)
+    with server(503, 429) as (url, received):
+        async with httpx.AsyncClient() as client:
+            assert await _post(client, Webhook(url, SECRET, retry_seconds=20), flag) is None
+    assert len(received) == 3
+    body, signature = received[-1]
+    assert Flag.from_bytes(body) == flag
+    assert verify(SECRET, body, signature, int(signature.partition(",")[0][2:]))
+
+
+async def test_a_webhook_that_refuses_or_is_away_says_why() -> None:
+    (flag,) = flags(1)
+    with server(400) as (url, received):
+        async with httpx.AsyncClient() as client:
+            assert await _post(client, Webhook(url, SECRET), flag) == "status 400"
+    assert len(received) == 1
+    async with httpx.AsyncClient() as client:
+        reason = await _post(client, Webhook(url, SECRET, retry_seconds=0.3), flag)
+    assert reason is not None
+    assert reason.startswith("gave up")

@@ -1,0 +1,72 @@
+"""Rules become weighted examples; conflicts are resolved by measured precision and always reported."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from learning.weak import PRIOR, Proposal, Trust, own_predictions, resolve, trust
+
+CLASSES = ("a", "b", "c")
+EXAMPLES = {str(i): {"n": i} for i in range(20)}
+
+
+def test_precision_is_measured_on_what_people_said() -> None:
+    said = [Proposal("1", "r", "a"), Proposal("2", "r", "a"), Proposal("3", "r", "b"), Proposal("9", "r", "a")]
+    found = trust(said, {"1": "a", "2": "b", "3": "b"})
+    assert found["r"] == Trust(right=2, judged=3)
+    assert found["r"].precision == pytest.approx((PRIOR[0] + 2) / (sum(PRIOR) + 3))
+
+
+def test_the_more_precise_rule_wins_and_the_conflict_is_reported() -> None:
+    known = {"good": Trust(95, 100), "bad": Trust(30, 100)}
+    out = resolve([Proposal("1", "good", "a"), Proposal("1", "bad", "b")], EXAMPLES, CLASSES, known)
+    assert [(e.value, e.rules) for e in out.examples] == [("a", ("good",))]
+    assert out.conflicts[0].said == {"a": ("good",), "b": ("bad",)}
+    assert out.conflicts[0].value == "a"
+
+
+def test_two_equal_rules_that_contradict_each_other_teach_nothing() -> None:
+    out = resolve([Proposal("1", "x", "a"), Proposal("1", "y", "b")], EXAMPLES, ("a", "b"))
+    assert out.examples == ()
+    assert out.conflicts[0].value is None
+
+
+def test_a_rule_that_is_mostly_wrong_teaches_nothing() -> None:
+    out = resolve([Proposal("1", "x", "a")], EXAMPLES, CLASSES, {"x": Trust(3, 30)})
+    assert (out.examples, out.doubtful) == ((), 1)
+
+
+def test_agreement_weighs_more_than_one_word_and_people_more_than_rules() -> None:
+    said = [Proposal("1", "x", "a"), Proposal("2", "x", "a"), Proposal("2", "y", "a"), Proposal("3", "x", "a")]
+    out = resolve(said, EXAMPLES, CLASSES, labelled=["3"])
+    weights = {e.id: e.weight for e in out.examples}
+    assert set(weights) == {"1", "2"}
+    assert 0 < weights["1"] < weights["2"] <= 1
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(sorted(EXAMPLES)), st.sampled_from("xyz"), st.sampled_from(CLASSES)), max_size=40
+    ),
+    st.dictionaries(st.sampled_from("xyz"), st.tuples(st.integers(0, 50), st.integers(0, 50))),
+)
+def test_order_does_not_matter_and_every_example_has_its_rules(
+    words: list[tuple[str, str, str]], measured: dict[str, tuple[int, int]]
+) -> None:
+    said = [Proposal(*w) for w in {(e, r): (e, r, v) for e, r, v in words}.values()]
+    known = {rule: Trust(min(a, a + b), a + b) for rule, (a, b) in measured.items()}
+    one, other = resolve(said, EXAMPLES, CLASSES, known), resolve(said[::-1], EXAMPLES, CLASSES, known)
+    assert one == other
+    spoken = {p.example for p in said}
+    reported = {e.id for e in one.examples} | {c.example for c in one.conflicts}
+    assert len(spoken - reported) == one.doubtful
+    for e in one.examples:
+        assert set(e.rules) == {p.rule for p in said if p.example == e.id and p.value == e.value}
+        assert 0 < e.weight <= 1
+
+
+def test_own_predictions_fill_in_where_no_rule_spoke() -> None:
+    rows = own_predictions({"1": "a", "2": "b"}, EXAMPLES, without=["1"], weight=0.3)
+    assert [(r.id, r.value, r.weight, r.rules) for r in rows] == [("2", "b", 0.3, ("own-prediction",))]
