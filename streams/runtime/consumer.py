@@ -56,7 +56,8 @@ RETRIABLE: Final = (
     KafkaError._TIMED_OUT,
     KafkaError._TIMED_OUT_QUEUE,
     KafkaError._WAIT_COORD,
-    KafkaError._UNKNOWN_PARTITION,  # as the four below: of a broker that has just come back, or has just been replaced
+    KafkaError._NOENT,
+    KafkaError._UNKNOWN_PARTITION,  # as the five below: of a broker that has just come back, or has just been replaced
     KafkaError._UNKNOWN_TOPIC,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError.FENCED_LEADER_EPOCH,

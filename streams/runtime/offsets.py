@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported without saying so
 
 from streams.runtime.consumer import CALL_SECONDS, retrying
@@ -17,7 +17,8 @@ class OffsetLookup:
     """High watermarks, those of open transactions included, and log starts; waits for a broker that is away."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
-        self._admin: Final = AdminClient(kafka.client())
+        self._kafka: Final = kafka
+        self._admin = AdminClient(kafka.client())
 
     async def ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         return await asyncio.to_thread(self._ask, list(places), OffsetSpec.latest())  # type: ignore[no-untyped-call]
@@ -30,9 +31,16 @@ class OffsetLookup:
             return {}
 
         def ask() -> dict[tuple[str, int], int]:
-            futures = self._admin.list_offsets(
+            admin = self._admin
+            futures = admin.list_offsets(
                 {TopicPartition(topic, number): spec for topic, number in places}, request_timeout=CALL_SECONDS
             )
-            return {(at.topic, at.partition): future.result().offset for at, future in futures.items()}
+            try:
+                return {(at.topic, at.partition): future.result().offset for at, future in futures.items()}
+            except KafkaException:
+                # A client that listed offsets before its broker restarted is answered FENCED_LEADER_EPOCH for ever:
+                # it keeps the leaders that it knows (2.16). A new one asks who leads.
+                self._admin = AdminClient(self._kafka.client())
+                raise
 
         return retrying(ask)

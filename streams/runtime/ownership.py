@@ -151,9 +151,13 @@ class SlotOwner:
 
     async def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         going = self._leave(partitions)
+        for owned in going:
+            owned.is_leaving = True
         async with self._commit_lock:  # a commit on its way ends first; nothing is committed after we return
             if self._commits_itself:
                 await self._commit([o for o in going if o.state is not None])
+            for owned in going:
+                owned.is_leaving = False  # whoever waits for the lock must not commit for it any more
         for owned in going:
             if owned.state is not None:
                 owned.state.drop()
@@ -174,7 +178,6 @@ class SlotOwner:
             if owned is None:
                 continue
             going.append(owned)
-            owned.is_leaving = True
             lost = {p.topic for p in partitions if p.partition == number}
             rest = {topic: place for topic, place in owned.committed.items() if topic not in lost}
             if rest:
@@ -200,11 +203,13 @@ class SlotOwner:
 
     async def _take_over(self, slots: list[_Owned]) -> None:
         entries = []
-        for owned in slots:
-            positions = {s: owned.committed[topic].offset for s, topic in enumerate(self.topics)}
-            entries.append((owned, positions, _next_epoch(owned.committed[self.topics[0]].metadata)))
         async with self._commit_lock:
-            if not await self._commit_entries(entries):
+            for owned in slots:
+                if self._owned.get(owned.partition) is not owned:
+                    continue  # given up while the lock was waited for, and perhaps taken over by somebody else by now
+                positions = {s: owned.committed[topic].offset for s, topic in enumerate(self.topics)}
+                entries.append((owned, positions, _next_epoch(owned.committed[self.topics[0]].metadata)))
+            if not entries or not await self._commit_entries(entries):
                 return  # lost meanwhile: the callbacks say what happens next
         await self._open(entries)
 

@@ -64,6 +64,7 @@ class Fleet:
     """A process that ended by itself, or did not end when told to."""
     stop_seconds: list[float] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    _is_over: bool = False
     _logs: list[IO[bytes]] = field(default_factory=list)
 
     def add(self, name: str, arguments: Sequence[str], groups: Sequence[str]) -> None:
@@ -81,10 +82,11 @@ class Fleet:
                 member.resume_at = None
             if member.kill_at is not None and now >= member.kill_at:
                 self.faults.append(f"{member.name} did not end {STOP_SECONDS_MAX} s after SIGTERM")
+                self._signal(member, signal.SIGUSR1)
                 self.kill(member.name, 0.0)
             if member.process is not None and member.process.poll() is not None:
                 self._bury(member, now)
-            if member.process is None and member.start_at is not None and now >= member.start_at:
+            if member.process is None and member.start_at is not None and now >= member.start_at and not self._is_over:
                 self._start(member)
             self._measure(member)
 
@@ -201,6 +203,7 @@ class Fleet:
 
     def end(self) -> None:
         """Stop everything in order, for good."""
+        self._is_over = True
         for name in self.members:
             self.stop(name, None)
         while any(m.process is not None for m in self.members.values()):
