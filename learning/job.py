@@ -10,6 +10,7 @@ are one transaction, so that a version is there once or not at all.
 from __future__ import annotations
 
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -190,7 +191,7 @@ class RetrainingJob:
             verdict = phases.gate(recipe, job.artefact, current, self._store)
             return job.model_copy(update={"phase": phase, "gate": verdict}), ()
         except DescantError as error:
-            log.exception("retraining failed", model=recipe.name, phase=phase.value, code=error.code)
+            log.error("retraining failed", model=recipe.name, phase=phase.value, code=error.code, at=_frames(error))
             return _failed(job, error), ()
 
     def _published(self, job: JobRecord, known: Sequence[ModelVersion]) -> _Result:
@@ -223,6 +224,12 @@ class RetrainingJob:
 
 def _failed(job: JobRecord, error: DescantError) -> JobRecord:
     return job.model_copy(update={"phase": Phase.FAILED, "reason": f"[{error.code}] {error}"})
+
+
+def _frames(error: BaseException) -> list[str]:
+    """Where it went wrong, innermost last: places only. A whole traceback may show values, and those are examples."""
+    cause = error.__cause__ or error
+    return [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(cause.__traceback__)][-8:]
 
 
 def _ready(job: JobRecord, versions: Sequence[ModelVersion]) -> _Result:

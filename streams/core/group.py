@@ -133,12 +133,18 @@ class Group:
             return Delta.NONE
         before = self._current
         current = self._view.select(self.records)
-        self._clear()
+        kept, known = set(map(id, current)), set(map(id, before))
+        delta = Delta.EXTENDED
+        if known <= kept:  # what a run is reading stays in place: it goes on where it is
+            current = [record for record in current if id(record) not in known]
+        else:
+            delta = Delta.SUPERSEDED
+            self._clear()
         for record in current:
             with contextlib.suppress(RecordError):  # a faulty record of a run that was outranked until now
-                self._index(record)
-        kept = set(map(id, self._current))
-        return Delta.SUPERSEDED if any(id(r) not in kept for r in before) else Delta.EXTENDED
+                if self._index(record) is Delta.SUPERSEDED:
+                    delta = Delta.SUPERSEDED
+        return delta
 
     def _index(self, held: Held) -> Delta:
         envelope = held.envelope

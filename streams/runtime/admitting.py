@@ -39,6 +39,7 @@ class IngressRole:
         self.core: Final = Ingress(plan.digest, _validator(plan.request_type), limits)
         self._waiting: Final[deque[tuple[IngressSlot, Message]]] = deque()
         self._is_paused = False
+        self._pausing: asyncio.Task[None] | None = None
         self._calls: Final[set[asyncio.Task[None]]] = set()
         self._ends: Final[dict[int, int]] = {}
         self._on_the_way: Final[dict[int, int]] = {}
@@ -107,14 +108,16 @@ class IngressRole:
             self._spawn(self.owner.consumer_thread.call(_resume))
 
     def _pause(self) -> None:
-        if not self._is_paused:
-            self._is_paused = True
-            self._spawn(self.owner.consumer_thread.call(_pause))
+        """Again with every batch that comes nevertheless: partitions that were assigned meanwhile are not paused."""
+        self._is_paused = True
+        if self._pausing is None or self._pausing.done():
+            self._pausing = self._spawn(self.owner.consumer_thread.call(_pause))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
+        return task
 
     def _accept(self, slot: IngressSlot, message: Message, q: int) -> None:
         accepted = self.core.accept(

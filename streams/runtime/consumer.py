@@ -143,8 +143,7 @@ class ConsumerThread:
             )
             while self._is_open:
                 self._poll()
-                while not self._calls.empty():
-                    self._calls.get()()
+                self._serve_calls()
             self._consumer.close()
         except BaseException as error:  # noqa: BLE001 — a thread's error reaches nobody by itself
             self._call_soon(self._owner.fatal, error)
@@ -158,8 +157,7 @@ class ConsumerThread:
         if not batch:
             return
         while not self._ahead.acquire(timeout=POLL_SECONDS):
-            while not self._calls.empty():
-                self._calls.get()()
+            self._serve_calls()
             if not self._is_open:
                 return
         self._call_soon(self._hand_over, batch)
@@ -191,7 +189,14 @@ class ConsumerThread:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if not partitions:
             return
-        found = retrying(lambda: consumer.committed(partitions, timeout=CALL_SECONDS))
+        try:
+            found = retrying(lambda: consumer.committed(partitions, timeout=CALL_SECONDS))
+        except KafkaException as error:
+            if error.args[0].code() not in NOT_MEMBER:
+                raise
+            consumer.incremental_assign(partitions)  # thrown out meanwhile; the next callback takes them away again
+            consumer.pause(partitions)
+            return
         for place in found:
             if place.offset < 0:  # a new group begins with the first record there is
                 place.offset, _ = retrying(
@@ -218,7 +223,14 @@ class ConsumerThread:
         ends_at = time.monotonic() + REVOKE_SECONDS
         while not future.done():
             self._calls.get(timeout=max(0.0, ends_at - time.monotonic()))()
+        # A commit that was asked for before the slots were dropped goes out as the member that owned them, and is
+        # refused. After this callback it would go out as the member that has joined anew, and be taken.
+        self._serve_calls()
         future.result()
+
+    def _serve_calls(self) -> None:
+        while not self._calls.empty():
+            self._calls.get()()
 
     async def close(self) -> None:
         """Leave the group; the owner's `revoked` runs first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -19,6 +20,9 @@ from streams.settings import KafkaSettings
 
 LOOK_BACK: Final = 64
 """Offsets before the end in which the last entry is looked for: a transaction's marker takes an offset too."""
+
+LOOK_BACK_GROWTH: Final = 16
+"""When there is none, so many times further back: one open transaction can hold hundreds of entries."""
 
 OnClosed = Callable[[Serial], None]
 
@@ -84,19 +88,28 @@ class ControlFollower:
         for number in retrying(self._partitions):
             at = TopicPartition(self._topic, number)
             low, high = retrying(lambda at=at: self._consumer.get_watermark_offsets(at, timeout=CALL_SECONDS))  # type: ignore[misc]
-            found.append(TopicPartition(self._topic, number, max(low, high - LOOK_BACK)))
-        self._consumer.assign(found)
-        behind = {p.partition for p in found}
-        since: dict[int, int] = {}
-        while behind and self._is_open:
+            back, start, since = LOOK_BACK, high, None
+            while since is None and start > low and self._is_open:
+                start, back = max(low, high - back), back * LOOK_BACK_GROWTH
+                since = self._last_since(number, start)
+            found.append(TopicPartition(self._topic, number, start if since is None else since))
+        return found
+
+    def _last_since(self, number: int, start: int) -> int | None:
+        """What the last entry at `start` or above says; None when there is none: only markers, or a transaction that
+        is still open and hides everything behind its beginning."""
+        self._consumer.assign([TopicPartition(self._topic, number, start)])
+        since: int | None = None
+        while self._is_open:
             message = self._consumer.poll(POLL_SECONDS)
             if message is None:
                 continue
             if _is_end(message):
-                behind.discard(message.partition() or 0)
-            elif message.error() is None:
-                since[message.partition() or 0] = decode_control(message.value()).since
-        return [TopicPartition(p.topic, p.partition, since.get(p.partition, p.offset)) for p in found]
+                break
+            if message.error() is None:
+                with contextlib.suppress(RecordError):  # only a closer may write here
+                    since = decode_control(message.value()).since
+        return since
 
     def _partitions(self) -> list[int]:
         known = self._consumer.list_topics(self._topic, timeout=CALL_SECONDS).topics[self._topic]

@@ -103,3 +103,4 @@ class LoopProducer:
         await self.flush()
         self._is_open = False
         await asyncio.to_thread(self._thread.join, 5)
+        await asyncio.to_thread(self._producer.close)

@@ -45,7 +45,11 @@ def check(bootstrap: str, plan: Plan, prompts_topic: str, asked: Mapping[str, As
     """Judge one pipeline by its log."""
     inner = [plan.topic(name) for name in ("accepted", "answers", "control", "dead-letters")]
     stages = [plan.topic(stage.name) for stage in plan.stages]
-    topics = read_topics(bootstrap, [*inner, *stages, prompts_topic])
+    return judge(plan, read_topics(bootstrap, [*inner, *stages, prompts_topic]), prompts_topic, asked)
+
+
+def judge(plan: Plan, topics: Mapping[str, list[Rec]], prompts_topic: str, asked: Mapping[str, Asked]) -> Verdict:
+    """`topics`: all that was committed, in log order of each partition."""
     mine = {stage.name for stage in plan.stages}
     prompts = [rec for rec in topics[prompts_topic] if rec.stage in mine and rec.head("plan") == plan.digest]
     log = Log(plan, topics, prompts)

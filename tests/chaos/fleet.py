@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
@@ -17,16 +16,18 @@ from typing import IO
 
 ROOT = Path(__file__).resolve().parents[2]
 
-COMMAND = (sys.executable, "-c", "from streams.cli import main; main()")
+DIE_WITH_PARENT = "import ctypes; ctypes.CDLL(None).prctl(1, 9); " if sys.platform == "linux" else ""
+"""PR_SET_PDEATHSIG, SIGKILL: nothing is left when the round itself is killed. Elsewhere `Fleet.close` sees to it."""
+
+TELL_STACKS = "import faulthandler, signal; faulthandler.register(signal.SIGUSR1); "
+
+COMMAND = (sys.executable, "-c", f"{DIE_WITH_PARENT}{TELL_STACKS}from streams.cli import main; main()")
 
 STOP_SECONDS_MAX = 30.0
 """A process that has not handed back and ended after this long is killed, and that is a fault."""
 
 RESTART_SECONDS = 1.0
 """Until a process that ended by itself is started again."""
-
-
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(slots=True)
@@ -99,7 +100,6 @@ class Fleet:
             stdout=output,
             stderr=self._open(member, "err"),
             start_new_session=True,
-            preexec_fn=_end_with_parent,
         )
         self.note(f"{member.name} starts, life {member.lives}, pid {member.process.pid}")
 
@@ -193,6 +193,12 @@ class Fleet:
         if found:
             member.peak_rss_mb = max(member.peak_rss_mb, int(found[1]) // 1024)
 
+    def tell_stacks(self) -> None:
+        """Every process writes where its threads are into its log, for people who read the history."""
+        for member in self.members.values():
+            if member.is_up and self._has_said_ready(member):
+                self._signal(member, signal.SIGUSR1)
+
     def end(self) -> None:
         """Stop everything in order, for good."""
         for name in self.members:
@@ -214,12 +220,6 @@ class Fleet:
                 member.process.wait()
         for opened in self._logs:
             opened.close()
-
-
-def _end_with_parent() -> None:
-    """Linux: killed when this process ends, however it ends; elsewhere only `Fleet.close` sees to it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _is_ready_line(line: str) -> bool:

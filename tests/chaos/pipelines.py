@@ -12,7 +12,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator
 from random import Random, SystemRandom
-from typing import Final
+from typing import Any, Final, cast
 
 from pydantic import BaseModel
 
@@ -110,20 +110,20 @@ def forks(seed: int) -> Pipeline:
         return Made(token=token(), used={"items": await all_of(items)})
 
     functions = (parts, work, pieces, polish, gather, both, total)
-    stages = {f.__name__: p.stage(retries=0)(f) for f in functions if f.__name__ in SHAPES[shape]}
+    stages: dict[str, Any] = {f.__name__: p.stage(retries=0)(f) for f in functions if f.__name__ in SHAPES[shape]}
 
     def flow(job: Job) -> Made:
         each = stages["parts"](job)
         worked = stages["work"](job, each)
         if shape == "flat":
-            return stages["total"](job, worked)  # type: ignore[no-any-return]
+            return cast("Made", stages["total"](job, worked))
         start = each if shape == "diamond" else worked
         polished = stages["polish"](stages["pieces"](start))
         if shape == "deep":
-            return stages["total"](job, polished)  # type: ignore[no-any-return]
+            return cast("Made", stages["total"](job, polished))
         gathered = stages["gather"](start, polished)
         found = stages["both"](worked, gathered) if shape == "diamond" else gathered
-        return stages["total"](job, found)  # type: ignore[no-any-return]
+        return cast("Made", stages["total"](job, found))
 
     p.flow(flow)
     return p

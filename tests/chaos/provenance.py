@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class Execution:
 class Log:
     """The stages' topics of one pipeline by what is looked for."""
 
-    def __init__(self, plan: Plan, topics: dict[str, list[Rec]], prompts: Iterable[Rec]) -> None:
+    def __init__(self, plan: Plan, topics: Mapping[str, list[Rec]], prompts: Iterable[Rec]) -> None:
         """The plan is read as a drawing of the flow: who reads whom, and which runs a lineage names."""
         self.plan = plan
         self.stages = {stage.name: stage for stage in plan.stages}
@@ -173,9 +173,13 @@ class Trail:
         below = {path: rec for path, rec in children.items() if path[: len(node)] == node}
         runs = {self._log.run_of(rec, fork) for rec in below.values()} - {None}
         if len(runs) > 1:
-            self.faults.append(f"{execution} joins children of {len(runs)} runs of {fork}{node}: {sorted(map(str, runs))}")
+            self.faults.append(
+                f"{execution} joins children of {len(runs)} runs of {fork}{node}: {sorted(map(str, runs))}"
+            )
             return
-        ends = [end for end in self._log.ends.get((fork, execution.serial, node), []) if not runs or end.lin[-1] in runs]
+        ends = [
+            end for end in self._log.ends.get((fork, execution.serial, node), []) if not runs or end.lin[-1] in runs
+        ]
         why = [self._uncovered(execution, source, node, forks, below, end) for end in ends]
         if "" in why:
             return
@@ -211,7 +215,7 @@ class Trail:
     def _text(self, execution: Execution, stage: StagePlan, given: InputPlan) -> None:
         values = sorted(self._log.made[execution.token], key=lambda rec: rec.path)
         if stage.kind is StageKind.FORK:
-            ends = [e for e in self._log.ends.get((stage.name, execution.serial, execution.path), ())]
+            ends = self._log.ends.get((stage.name, execution.serial, execution.path), [])
             counts = {int(e.head("count")) for e in ends if e.lin[-1] == execution.run}
             if counts != {len(values)}:
                 self.faults.append(f"{execution} has {len(values)} children and its ends say {sorted(counts)}")

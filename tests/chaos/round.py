@@ -55,6 +55,8 @@ class Options:
     every: float
     """Seconds between faults, on average."""
     pipelines: tuple[str, ...] = ("generated", "reviewed")
+    splits: bool = False
+    """Stages in two processes, so that half of them can die; without it fewer processes."""
 
 
 @dataclass(slots=True)
@@ -113,14 +115,17 @@ class Round:
         self._counts = {"kills": 0, "pauses": 0, "stops": 0, "broker_restarts": 0, "broker_pauses": 0}
         self._kills: list[tuple[str, float]] = []
         self._broker: threading.Thread | None = None
+        self._broken: BaseException | None = None
         for name, plan in self._plans.items():
             self._crew(name, plan)
         self._schedule = draw(options.seed, list(self._fleet.members), options.seconds, options.every)
 
     def _crew(self, name: str, plan: Plan) -> None:
         stages = [stage.name for stage in plan.stages]
-        half = (len(stages) + 1) // 2
-        crews = {"front": ["ingress", *stages[:half]], "back": stages[half:], "closer": ["closer"]}
+        crews = {"stages": ["ingress", *stages], "closer": ["closer"]}
+        if self._options.splits:
+            half = (len(stages) + 1) // 2
+            crews = {"front": ["ingress", *stages[:half]], "back": stages[half:], "closer": ["closer"]}
         for number in range(1, INSTANCES + 1):
             for crew, roles in crews.items():
                 flags = [part for role in roles for part in ("--stage", role)]
@@ -201,6 +206,8 @@ class Round:
             producer.poll(0)
             self._fleet.tick()
             answers.poll(0.02)
+            if self._broken is not None:
+                raise self._broken
 
     def _send(self, number: int, producer: Producer) -> None:
         names = list(self._plans)
@@ -230,6 +237,12 @@ class Round:
                     self._broker.start()
 
     def _break_broker(self, fault: Fault) -> None:
+        try:
+            self._break(fault)
+        except BaseException as error:  # noqa: BLE001 — a thread's error reaches nobody by itself
+            self._broken = error
+
+    def _break(self, fault: Fault) -> None:
         self._fleet.note(f"{fault.what} for {fault.lasts:.2f} s")
         if fault.what == "broker-pause":
             self._counts["broker_pauses"] += 1
@@ -250,11 +263,17 @@ class Round:
             while self._broker.is_alive():
                 self._fleet.tick()
                 self._broker.join(0.05)
+        if self._broken is not None:
+            raise self._broken
         producer.flush(60)
         wanted = {(self._plans[n].topic("answers"), i) for n, asked in self._asked.items() for i in asked}
         quiet_since = time.monotonic()
+        told = False
         while not wanted <= answers.answered:
             quiet_since = max(quiet_since, answers.last_at)
+            if not told and time.monotonic() - quiet_since > PATIENCE_SECONDS / 3:
+                self._fleet.tell_stacks()
+                told = True
             if time.monotonic() - quiet_since > PATIENCE_SECONDS:
                 self._fleet.note(f"given up: {sorted(i for _, i in wanted - answers.answered)}")
                 return
@@ -286,9 +305,11 @@ class Round:
         }
         for name, at in self._kills:
             times = [epochs.first_after(group, at) for group in self._fleet.members[name].groups]
-            result.replaced += [max(t for t in times if t is not None and t < 20)] if any(
-                t is not None and t < 20 for t in times
-            ) else []
+            result.replaced += (
+                [max(t for t in times if t is not None and t < 20)]
+                if any(t is not None and t < 20 for t in times)
+                else []
+            )
         if not result.is_good:
             result.history = self._write_history(result, epochs)
         return result

@@ -219,9 +219,7 @@ class Wire:
     def __repr__(self) -> str:
         return self.name
 
-    def send(
-        self, topic: str, partition: int, record: Record, acked: Callable[..., None] | None, *args: Any
-    ) -> None:
+    def send(self, topic: str, partition: int, record: Record, acked: Callable[..., None] | None, *args: Any) -> None:
         self.links.setdefault((topic, partition), deque()).append((record, acked, args))
         self.world.wake(self)
 
@@ -230,7 +228,7 @@ class Wire:
         self.world.wake(self)
 
     def hold(self, steps: int) -> None:
-        self.held_until = self.world.step + steps
+        self.held_until = max(self.held_until, self.world.step + steps)
         self.world.at(self.held_until, self)
 
     def orphan(self, keep: int, rng: Random) -> None:
@@ -275,4 +273,6 @@ class Wire:
             result = land()
             if self.process is not None:
                 self.process.deliver(reply, result)
+        if self.world.lag:
+            self.hold(rng.randrange(self.world.lag))
         return True

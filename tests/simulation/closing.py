@@ -49,7 +49,7 @@ class CloserProcess(StageProcess):
 
 
 class CloserHost(StageHost):
-    process: CloserProcess
+    process: CloserProcess  # type: ignore[misc]
 
     def __init__(self, process: CloserProcess, partition: int) -> None:
         super().__init__(process, partition)

@@ -8,19 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 from unittest.mock import patch
 
 from streams.core.closer import Close, Closer
-from streams.core.group import Group, Shape
 from streams.core.lineage import Entry, Layout, Lineage, Path, RunId, Serial
 from streams.core.offsets import SlotMetadata
 from streams.core.plan import StageKind
 from streams.core.reconvergence import Meetings
 from streams.core.record import Envelope, Kind
-from streams.core.slot import Effect, Emit, Node, Run, Slot
+from streams.core.slot import Effect, Node, Run, Slot
 from streams.core.view import Held, Verdict, View
+from tests.simulation.pipelines import Op
 from tests.simulation.rules import Rules
+from tests.simulation.schedules import SHAPES, aimed, draw
+from tests.simulation.simulation import Schedule
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Flaw:
     text: str
     rules: Rules = field(default_factory=Rules)
     patched: Callable[[], AbstractContextManager[Any]] = nullcontext
+    schedule: Callable[[Random], Schedule] = draw
+    """Where to look: anywhere, or where several faults must come together."""
 
     def __str__(self) -> str:
         return f"{self.number}-{self.text.replace(' ', '-')}"
@@ -85,7 +90,10 @@ def _layout_with_models(self: Layout, plan: Any) -> None:
 
 @contextmanager
 def _across_lanes() -> Iterator[None]:
-    with patch.object(Layout, "__init__", _layout_with_models), patch.object(Layout, "entries", _entries_without_prompt_run):
+    with (
+        patch.object(Layout, "__init__", _layout_with_models),
+        patch.object(Layout, "entries", _entries_without_prompt_run),
+    ):
         yield
 
 
@@ -153,7 +161,9 @@ _add = Slot._add
 
 
 def _runs_in_replay() -> AbstractContextManager[Any]:
-    return patch.multiple(Slot, _advance=_advance_if_unmarked, _add=_add_without_replay, caught_up=_keep_marks, closed=_close_and_forget)
+    return patch.multiple(
+        Slot, _advance=_advance_if_unmarked, _add=_add_without_replay, caught_up=_keep_marks, closed=_close_and_forget
+    )
 
 
 # -- 10: marks name records -------------------------------------------------------------------------------------------
@@ -250,31 +260,57 @@ def _answered_again(self: Closer, offset: int, envelope: Envelope, value: bytes 
         yield Close(close.offset, close.reason, envelope.id, answer, close.value)
 
 
+# The last stage sees the others' inputs as well: it is the one that waits for what never comes. An answer from a
+# complete older run is valid, so it must not have had one.
+DIAMOND = (Op(0), Op(0, 1), Op(0, 0, 1), Op(0, 0, 2))
+TEXT_FORK = (Op(3), Op(1), Op(2))
+TWO_JOINS = SHAPES[0]
+DEATHS = ("crash", "crash twice", "crash and hold", "forget marks and crash")
+DELAYS = ("pause", "cut off", "hold", "forget marks and crash")
+
+
+def _at(
+    ops: tuple[Op, ...], kinds: tuple[str, ...], targets: tuple[int, ...], late: int = 800
+) -> Callable[[Random], Schedule]:
+    return lambda rng: aimed(rng, ops, kinds, targets, late)
+
+
 def _patch(target: type, name: str, new: object) -> Callable[[], AbstractContextManager[Any]]:
     return lambda: patch.object(target, name, new)
 
 
 FLAWS = (
-    Flaw("1", "highest run for each ancestor by itself", patched=_each_by_itself),
+    Flaw(
+        "1",
+        "highest run for each ancestor by itself",
+        patched=_each_by_itself,
+    ),
     Flaw("2", "writers compared across lanes", patched=_across_lanes),
     Flaw("3", "n counts the retries of a node", patched=_patch(Slot, "_new_run", _run_by_retries)),
     Flaw("3b", "the epoch is not raised at takeover", Rules(raises_epoch=False)),
     Flaw("4", "commits in flight outlive the partition", Rules(drains_on_revoke=False)),
     Flaw("5", "commits lose the metadata", Rules(keeps_metadata=False)),
-    Flaw("7", "the lowest unfinished offset is committed", patched=_patch(Slot, "committable", _commit_unfinished)),
+    Flaw(
+        "7",
+        "the lowest unfinished offset is committed",
+        patched=_patch(Slot, "committable", _commit_unfinished),
+    ),
     Flaw(
         "8",
         "and marks are cut off",
         patched=_patch(Slot, "committable", _commit_unfinished_without_marks),
     ),
-    Flaw("9", "runs during replay", patched=_runs_in_replay),
-    Flaw("10", "marks name records", patched=_marks_by_record),
     Flaw("11", "marked before acknowledged", Rules(marks_after_acks=False)),
     Flaw("11b", "a refused output is forgotten", Rules(retries_refused=False)),
     Flaw("12", "texts are resumed without a fence", Rules(fences_texts=False)),
     Flaw("13", "texts are resumed from text", Rules(resumes_from_ids=False)),
     Flaw("15", "ends and children of different runs", patched=_any_end),
-    Flaw("16", "reconvergence is not compared", patched=_patch(Meetings, "agree", _always_agree)),
+    Flaw(
+        "16",
+        "reconvergence is not compared",
+        patched=_patch(Meetings, "agree", _always_agree),
+        schedule=_at(TWO_JOINS, DELAYS, (1, 2, 3), late=0),
+    ),
     Flaw("17", "filtered items leave no tombstone", patched=_patch(Slot, "_emit_instead", _no_tombstone)),
     Flaw("18", "markers do not reach the join", Rules(markers_pass=False)),
     Flaw("20", "halves of a slot at two owners", Rules(waits_for_all_inputs=False, drops_slot_with_partition=False)),
@@ -291,3 +327,20 @@ FLAWS = (
     Flaw("27", "duplicates are never closed", patched=_patch(Closer, "_request", _forgotten_duplicates)),
     Flaw("29", "nobody follows control", Rules(control_is_followed=False)),
 )
+
+UNSEEN = (
+    Flaw(
+        "9",
+        "runs during replay",
+        patched=_runs_in_replay,
+        schedule=_at(TEXT_FORK, (*DEATHS[:3], *DELAYS[:2]), (1, 1, 2), late=0),
+    ),
+    Flaw(
+        "10",
+        "marks name records",
+        patched=_marks_by_record,
+        schedule=_at(DIAMOND, (*DEATHS, *DELAYS), (0, 1, 2, 3), late=0),
+    ),
+)
+"""Put back as well, and not shown by any history so far: what they break, an answer from an older run makes good, or it
+takes more faults at chosen moments than chance brings together."""

@@ -31,7 +31,7 @@ class IngressProcess(Process):
 class IngressHost(Host):
     """It has no state of its own: what is not committed is read, and accepted, again."""
 
-    process: IngressProcess
+    process: IngressProcess  # type: ignore[misc]
 
     def __init__(self, process: IngressProcess, partition: int) -> None:
         super().__init__(process, partition, (REQUESTS,))

@@ -35,6 +35,9 @@ class Op(NamedTuple):
     on_error: int = 0
 
 
+LAST = Op()
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     plan: Plan
@@ -108,9 +111,7 @@ class _Builder:
             if "b" in chosen:
                 self._call(name, kind, {"a": handle}, modes, op)
 
-    def _call(
-        self, name: str, kind: StageKind, chosen: dict[str, Handle], modes: dict[str, InputMode], op: Op
-    ) -> None:
+    def _call(self, name: str, kind: StageKind, chosen: dict[str, Handle], modes: dict[str, InputMode], op: Op) -> None:
         on_error = (OnError.FAIL, OnError.FAIL, OnError.DROP, OnError.PASS)[op.on_error % 4]
         passes = on_error is OnError.PASS
         parameters = tuple(Parameter(p, modes[p], str, passes, True) for p in chosen)
@@ -131,7 +132,7 @@ def _no_function() -> None:
 
 
 @functools.lru_cache(maxsize=10_000)
-def build(ops: tuple[Op, ...], last: Op = Op()) -> Pipeline:
+def build(ops: tuple[Op, ...], last: Op = LAST) -> Pipeline:
     """The flow that these numbers describe; everything that nobody uses goes to a last stage, at the root."""
     builder = _Builder()
     for number, op in enumerate(ops[:STAGES_MAX]):

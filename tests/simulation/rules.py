@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +44,6 @@ class Rules:
     """9.3: only the closer writes answers."""
     markers_pass: bool = True
     """4.4: stages below forward the markers of a level above the key depth."""
+
+
+KEPT: Final = Rules()

@@ -52,6 +52,7 @@ schedules = st.builds(
     window=st.sampled_from((1_000, 1, 2)),
     can_resume=st.sampled_from((True, True, False)),
     late=st.sampled_from((0, 400, 800)),
+    lag=st.sampled_from((0, 15, 40)),
 )
 
 seeds = st.integers(0, 2**32 - 1)
@@ -75,7 +76,23 @@ def draw(rng: Random) -> Schedule:
         window=rng.choice((1_000, 1, 2)),
         can_resume=rng.random() < 0.7,
         late=rng.choice((0, 400, 800)),
+        lag=rng.choice((0, 15, 40)),
     )
+
+
+def aimed(rng: Random, ops: tuple[Op, ...], kinds: tuple[str, ...], targets: tuple[int, ...], late: int) -> Schedule:
+    """One request of one shape, and many faults of a few kinds where they hurt: for flaws that need several at once."""
+    faults = tuple(
+        Fault(
+            rng.randrange(40),
+            FAULTS.index(rng.choice(kinds)),
+            rng.choice(targets),
+            rng.randrange(18),
+            rng.randrange(6),
+        )
+        for _ in range(rng.randrange(2, 9))
+    )
+    return Schedule(ops=ops, faults=faults, lanes=1, late=late, lag=rng.choice((0, 15, 40)))
 
 
 def _op(rng: Random) -> Op:

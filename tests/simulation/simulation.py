@@ -14,10 +14,10 @@ from tests.simulation.broker import Group, Record, Txn
 from tests.simulation.closing import CloserProcess, closer_stage
 from tests.simulation.functions import Habits
 from tests.simulation.ingesting import REQUESTS, Client, IngressProcess
-from tests.simulation.pipelines import Op, Pipeline, build
+from tests.simulation.pipelines import LAST, Op, Pipeline, build
 from tests.simulation.process import CONTROL, Process
 from tests.simulation.process import Phase as HostPhase
-from tests.simulation.rules import Rules
+from tests.simulation.rules import KEPT, Rules
 from tests.simulation.stages import StageProcess
 from tests.simulation.workers import WorkerProcess
 from tests.simulation.world import World, describe
@@ -50,8 +50,9 @@ class Fault(NamedTuple):
     """Counts groups; the process that owns something is hit."""
     detail: int = 0
     when: int = 0
-    """0 at once; else at the first moment when it has 1 records in flight, 2 a request in flight, 3 something to replay,
-    4 two records of one partition in flight, 5 a function or an engine at work. Bugs live in moments that a blind fault seldom meets."""
+    """0 at once; else at the first moment when it has 1 records in flight, 2 a request in flight, 3 something to
+    replay, 4 two records of one partition in flight, 5 a function or an engine at work. Bugs live in moments that a
+    blind fault seldom meets."""
 
 
 class Ask(NamedTuple):
@@ -64,7 +65,7 @@ class Ask(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Schedule:
     ops: tuple[Op, ...] = ()
-    last: Op = Op()
+    last: Op = LAST
     asks: tuple[Ask, ...] = (Ask(),)
     faults: tuple[Fault, ...] = ()
     partitions: int = 1
@@ -74,6 +75,8 @@ class Schedule:
     can_resume: bool = True
     late: int = 0
     """Steps before the closer starts: until then every request is open, whatever else happens."""
+    lag: int = 0
+    """Longest wait between two things that land from one process: the longer, the more is in flight when it dies."""
 
     @property
     def pipeline(self) -> Pipeline:
@@ -91,7 +94,7 @@ class History:
     def around(self, step: int | None = None, lines: int = 40, about: str = "") -> str:
         """The lines before and after a step, one thing that happened in each."""
         shown = [
-            f"{at:6d}  {str(who):<14} {text.format(*map(describe, args))}" for at, who, text, args in self.world.lines
+            f"{at:6d}  {who!s:<14} {text.format(*map(describe, args))}" for at, who, text, args in self.world.lines
         ]
         if about:
             shown = [line for line in shown if about in line]
@@ -125,8 +128,9 @@ class SimWorld(World):
         self.at(self.step + self.rng.randrange(steps_max // 4, steps_max), _Timeout(self, txn))
 
 
-def simulate(schedule: Schedule, seed: int, rules: Rules = Rules()) -> History:
+def simulate(schedule: Schedule, seed: int, rules: Rules = KEPT) -> History:
     world = SimWorld(seed, rules)
+    world.lag = schedule.lag
     pipeline = schedule.pipeline
     plan, partitions = pipeline.plan, schedule.partitions
     layout = Layout(plan)
@@ -166,9 +170,7 @@ def simulate(schedule: Schedule, seed: int, rules: Rules = Rules()) -> History:
         members = group("workers", ("prompts",), schedule.lanes)
         add(
             [
-                WorkerProcess(
-                    world, members, f"worker.{who}", plan, pipeline.habits, partitions, schedule.can_resume
-                )
+                WorkerProcess(world, members, f"worker.{who}", plan, pipeline.habits, partitions, schedule.can_resume)
                 for who in "12"
             ],
             ("prompts",),

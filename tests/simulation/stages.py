@@ -49,7 +49,7 @@ class StageProcess(Process):
 
 
 class StageHost(Host):
-    process: StageProcess
+    process: StageProcess  # type: ignore[misc]
 
     def __init__(self, process: StageProcess, partition: int) -> None:
         super().__init__(process, partition, tuple(process.plan.topic(s) for s in process.shape.sources))

@@ -11,7 +11,6 @@ from streams.core.lane import Fence, Generate, Halt, Lane, LaneEffect, Look, Pro
 from streams.core.lineage import Serial, routing_key
 from streams.core.partition import partition_of
 from streams.core.plan import Plan
-from streams.core.record import Envelope
 from streams.core.text import Piece
 from tests.simulation.broker import Group
 from tests.simulation.functions import Habits
@@ -57,7 +56,9 @@ class Engine:
         resumed = writing.resume
         self.parent = resumed[-1] if resumed else -1
         if resumed and not world.rules.resumes_from_ids:
-            self.parent = world.truth.token(self.parent, self.prompt)  # what it makes of the text is not what was written
+            self.parent = world.truth.token(
+                self.parent, self.prompt
+            )  # what it makes of the text is not what was written
         self.left = world.rng.randrange(7)
         self.next_at = 0
         self.fails = world.rng.random() < habits.text_fail_chance
@@ -76,7 +77,7 @@ class Reading:
 
 
 class LaneHost(Host):
-    process: WorkerProcess
+    process: WorkerProcess  # type: ignore[misc]
 
     def __init__(self, process: WorkerProcess, partition: int) -> None:
         super().__init__(process, partition, ("prompts",))

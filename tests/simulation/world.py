@@ -19,7 +19,7 @@ class Actor(Protocol):
 class World:
     def __init__(self, seed: int, rules: Rules) -> None:
         self.step = 0
-        self.rng = Random(seed)
+        self.rng = Random(seed)  # noqa: S311 - a schedule, not a secret
         self.rules = rules
         self.truth = Truth()
         self.broker = Broker(self)
@@ -27,6 +27,8 @@ class World:
         self.complaints: list[tuple[int, str]] = []
         self.actors: list[Actor] = []
         self.now_ms = 1_000_000
+        self.lag = 0
+        """Longest wait between two things that land from one wire."""
         self._ready: list[Actor] = []
         self._is_ready: set[int] = set()
         self._timers: list[tuple[int, int, Actor]] = []

@@ -100,7 +100,8 @@ def main() -> None:
 
     def watch(model: str, now: Phase, word: str) -> None:
         at["phase"] = now.value  # type: ignore[assignment]
-        print(now.value, word, flush=True)
+        sys.stdout.write(f"{now.value} {word}\n")
+        sys.stdout.flush()
         if now.value == phase and word == moment:
             die()
 

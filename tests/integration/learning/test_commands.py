@@ -28,7 +28,7 @@ from learning.records import (
 from streams.settings import KafkaSettings
 from streams.testing import KafkaForTests
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 Command = Callable[..., Any]
@@ -39,8 +39,17 @@ def descant(kafka: KafkaForTests) -> Command:
     """Run a command with --json; its document, or its error line where it failed."""
 
     def run(*arguments: str, plain: bool = False) -> Any:
-        command = [sys.executable, "-c", "from streams.cli import main; main()", *arguments, "--bootstrap", kafka.bootstrap]
-        done = subprocess.run(command if plain else [*command, "--json"], capture_output=True, text=True, timeout=60, check=False)
+        command = [
+            sys.executable,
+            "-c",
+            "from streams.cli import main; main()",
+            *arguments,
+            "--bootstrap",
+            kafka.bootstrap,
+        ]
+        done = subprocess.run(
+            command if plain else [*command, "--json"], capture_output=True, text=True, timeout=240, check=False
+        )
         assert "Traceback" not in done.stderr
         if done.returncode:
             return done.stderr
@@ -50,7 +59,9 @@ def descant(kafka: KafkaForTests) -> Command:
 
 
 def version(model: str, number: int, state: VersionState, ref: ArtefactRef, digest: str) -> ModelVersion:
-    gate = GateResult(verdict=Verdict.ASK, reasons=("a test",), accuracy=Interval(value=number / 10, low=0, high=1, n=9))
+    gate = GateResult(
+        verdict=Verdict.ASK, reasons=("a test",), accuracy=Interval(value=number / 10, low=0, high=1, n=9)
+    )
     return ModelVersion(
         name=model, version=number, state=state, artefact=ref, training_set=ref, training_set_digest=digest, labels=1,
         gate=gate, parent=number - 1 or None, job=f"{model}-{number}", created_at=NOON,
@@ -62,7 +73,10 @@ def test_from_request_to_label_and_back(kafka: KafkaForTests, descant: Command, 
     names = [f"{model}-{i}" for i in range(3)]
     desk.ask(
         settings,
-        [LabelRequest(id=n, model=model, example={"t": n}, classes=("x", "y"), flags=(f"f-{n}",), requested_at=NOON) for n in names],
+        [
+            LabelRequest(id=n, model=model, example={"t": n}, classes=("x", "y"), flags=(f"f-{n}",), requested_at=NOON)
+            for n in names
+        ],
     )
     assert [r["id"] for r in descant("labels", "next", "--model", model, "-n", "5")] == names
     assert descant("labels", "submit", names[0], "x", "--labeller", "ann")["value"] == "x"
@@ -71,7 +85,9 @@ def test_from_request_to_label_and_back(kafka: KafkaForTests, descant: Command, 
     file = tmp_path / "tasks.jsonl"
     rows = [json.loads(line) for line in descant("labels", "export", "--model", model, plain=True).splitlines()]
     assert [row["example"] for row in rows] == names[1:]
-    file.write_text("".join(json.dumps({**row, "value": v}) + "\n" for row, v in zip(rows, ["y", "purple"], strict=True)))
+    file.write_text(
+        "".join(json.dumps({**row, "value": v}) + "\n" for row, v in zip(rows, ["y", "purple"], strict=True))
+    )
     out = descant("labels", "import", str(file), "--oracle")
     assert (out["imported"], out["refused"][0]["code"]) == (1, "learning.label.wrong-class")
     descant("labels", "import", str(file), "--oracle")
@@ -89,7 +105,11 @@ def test_versions_are_listed_compared_promoted_and_rolled_back(
     ref = store.put(model, examples.encoded(), format="json")
     desk.ask(
         settings,
-        [LabelRequest(id=example.id, model=model, example=None, classes=("x",), flags=example.flags, requested_at=NOON)],
+        [
+            LabelRequest(
+                id=example.id, model=model, example=None, classes=("x",), flags=example.flags, requested_at=NOON
+            )
+        ],
     )
     desk.publish(settings, [version(model, 1, VersionState.CURRENT, ref, examples.digest)])
     desk.publish(settings, [version(model, 2, VersionState.CANDIDATE, ref, examples.digest)])

@@ -22,8 +22,8 @@ def plan_of(
     last = answer or stages[-1][0]
     loose = [s[0] for s in stages if s[0] not in used and s[0] != last]
     if loose or origin_of(handles[last]).ancestry:
-        inputs = tuple(_loosely(handles[n], n) for n in (*loose, last))
-        _call(trace, handles, "last", StageKind.MAP, (REQUEST, *inputs), on_error, retries)
+        gathered = tuple(_loosely(handles[n], n) for n in (*loose, last))
+        _call(trace, handles, "last", StageKind.MAP, (REQUEST, *gathered), on_error, retries)
         last = "last"
     return trace.plan(handles[last], answer_annotation=str, declared=())
 

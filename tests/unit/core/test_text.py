@@ -40,7 +40,9 @@ def test_chunks_add_up_to_the_end() -> None:
 
 
 def test_what_is_in_flight_lands_behind_the_fence_and_is_dropped() -> None:
-    text = read(chunk(W1, 0, 1, 2), fence(W2, W1), chunk(W1, 2, 3), end(W1, 3), chunk(W2, 2, 7, base=W1), end(W2, 3, W1))
+    text = read(
+        chunk(W1, 0, 1, 2), fence(W2, W1), chunk(W1, 2, 3), end(W1, 3), chunk(W2, 2, 7, base=W1), end(W2, 3, W1)
+    )
     assert (text.token_ids, text.base, text.is_over) == ((1, 2, 7), W1, True)
 
 
@@ -123,7 +125,9 @@ def test_a_piece_without_ids_says_how_many_tokens_it_has() -> None:
     assert decode_piece(4, encode_piece(piece)) == piece
 
 
-@pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b'{"text": "a"}', b'{"text": 1, "ids": [1]}', b'{"text": "", "ids": []}'])
+@pytest.mark.parametrize(
+    "value", [None, b"", b"{", b"[]", b'{"text": "a"}', b'{"text": 1, "ids": [1]}', b'{"text": "", "ids": []}']
+)
 def test_what_is_no_chunk_is_refused(value: bytes | None) -> None:
     with pytest.raises(RecordError) as refused:
         decode_piece(0, value)
