@@ -1,5 +1,5 @@
 // Model versions with what their gate measured, how far a retraining is, and how often assertions were right.
-import { ago, call, el, toast } from "./dom.js";
+import { call, el, past, toast } from "./dom.js";
 import { chip } from "./values.js";
 
 const place = document.getElementById("models");
@@ -33,7 +33,7 @@ function version(row) {
   const state = chip(row.state), { gate } = row;
   state.className = `chip ${STATES[row.state] ?? "off"}`;
   const firings = Object.entries(gate.firings);
-  return el("tr", {}, el("td", {}, el("b", {}, `v${row.version}`), el("div", { class: "small" }, `${ago(Date.parse(row.created_at))} ago`)),
+  return el("tr", {}, el("td", {}, el("b", {}, `v${row.version}`), el("div", { class: "small" }, past(row.created_at))),
     el("td", {}, state), el("td", {}, measured(gate.accuracy, 0, 1)), el("td", {}, measured(gate.gain, -0.25, 0.25, true)),
     el("td", {}, firings.length ? firings.map(([name, [was, is]]) => el("div", {}, `${name} `, el("span", { class: "small" }, `${percent(was)} → ${percent(is)}`))) : el("span", { class: "none" }, "none")),
     el("td", { class: "num" }, String(row.labels)),
@@ -50,7 +50,7 @@ function job(found) {
   if (!found) return null;
   if (found.phase === "failed") return el("p", { class: "job problem" }, `The last retraining failed: ${found.reason ?? "no reason was given"}`);
   const at = PHASES.indexOf(found.phase);
-  return el("div", { class: "job" }, el("span", {}, found.phase === "published" ? `Last retraining, ${ago(Date.parse(found.at))} ago` : "Retraining"),
+  return el("div", { class: "job" }, el("span", {}, found.phase === "published" ? `Last retraining, ${past(found.at)}` : "Retraining"),
     el("ol", {}, PHASES.map((phase, index) => el("li", { class: index <= at ? "done" : index === at + 1 ? "now" : "" }, phase))));
 }
 
