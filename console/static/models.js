@@ -17,16 +17,16 @@ function svg(name, attributes) {
 
 /** A measured value between its bounds, on a scale from `low` to `high`. */
 function interval(found, low, high) {
-  const x = (value) => 100 * (Math.min(high, Math.max(low, value)) - low) / (high - low);
-  const box = svg("svg", { viewBox: "0 0 100 20", preserveAspectRatio: "none", "aria-hidden": "true" });
-  box.append(svg("line", { class: "axis", x1: 0, x2: 100, y1: 10, y2: 10 }), svg("line", { class: "span", x1: x(found.low), x2: x(found.high), y1: 10, y2: 10 }), svg("circle", { cx: x(found.value), cy: 10, r: 3.5 }));
+  const x = (value) => 5 + 120 * (Math.min(high, Math.max(low, value)) - low) / (high - low);
+  const box = svg("svg", { viewBox: "0 0 130 20", "aria-hidden": "true" });
+  box.append(svg("line", { class: "axis", x1: 0, x2: 130, y1: 10, y2: 10 }), svg("line", { class: "span", x1: x(found.low), x2: x(found.high), y1: 10, y2: 10 }), svg("circle", { cx: x(found.value), cy: 10, r: 3.5 }));
   return el("span", { class: "interval" }, box);
 }
 
 function measured(found, low, high, sign = false) {
   if (!found) return el("span", { class: "none" }, "first version");
   const plus = sign && found.value > 0 ? "+" : "";
-  return el("div", {}, interval(found, low, high), el("div", {}, `${plus}${percent(found.value)}`), el("div", { class: "small" }, `${percent(found.low)} to ${percent(found.high)}, n = ${found.n}`));
+  return el("div", {}, interval(found, low, high), el("div", {}, `${plus}${percent(found.value)}`), el("div", { class: "small" }, `${percent(found.low)} to ${percent(found.high)}`), el("div", { class: "small" }, `of ${found.n} examples`));
 }
 
 function version(row) {
@@ -35,7 +35,7 @@ function version(row) {
   const firings = Object.entries(gate.firings);
   return el("tr", {}, el("td", {}, el("b", {}, `v${row.version}`), el("div", { class: "small" }, past(row.created_at))),
     el("td", {}, state), el("td", {}, measured(gate.accuracy, 0, 1)), el("td", {}, measured(gate.gain, -0.25, 0.25, true)),
-    el("td", {}, firings.length ? firings.map(([name, [was, is]]) => el("div", {}, `${name} `, el("span", { class: "small" }, `${percent(was)} → ${percent(is)}`))) : el("span", { class: "none" }, "none")),
+    el("td", {}, firings.length ? firings.map(([name, [was, is]]) => el("div", {}, name, el("div", { class: "small" }, `${percent(was)} → ${percent(is)}`))) : el("span", { class: "none" }, "none")),
     el("td", { class: "num" }, String(row.labels)),
     el("td", {}, chipOf(gate.verdict), el("ul", { class: "reasons small" }, gate.reasons.map((reason) => el("li", {}, reason)))));
 }

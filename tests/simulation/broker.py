@@ -219,9 +219,7 @@ class Wire:
     def __repr__(self) -> str:
         return self.name
 
-    def send(
-        self, topic: str, partition: int, record: Record, acked: Callable[..., None] | None, *args: Any
-    ) -> None:
+    def send(self, topic: str, partition: int, record: Record, acked: Callable[..., None] | None, *args: Any) -> None:
         self.links.setdefault((topic, partition), deque()).append((record, acked, args))
         self.world.wake(self)
 

@@ -108,9 +108,7 @@ class _Builder:
             if "b" in chosen:
                 self._call(name, kind, {"a": handle}, modes, op)
 
-    def _call(
-        self, name: str, kind: StageKind, chosen: dict[str, Handle], modes: dict[str, InputMode], op: Op
-    ) -> None:
+    def _call(self, name: str, kind: StageKind, chosen: dict[str, Handle], modes: dict[str, InputMode], op: Op) -> None:
         on_error = (OnError.FAIL, OnError.FAIL, OnError.DROP, OnError.PASS)[op.on_error % 4]
         passes = on_error is OnError.PASS
         parameters = tuple(Parameter(p, modes[p], str, passes, True) for p in chosen)

@@ -145,9 +145,7 @@ def simulate(schedule: Schedule, seed: int, rules: Rules = Rules()) -> History:
         members = group("workers", ("prompts",), schedule.lanes)
         add(
             [
-                WorkerProcess(
-                    world, members, f"worker.{who}", plan, pipeline.habits, partitions, schedule.can_resume
-                )
+                WorkerProcess(world, members, f"worker.{who}", plan, pipeline.habits, partitions, schedule.can_resume)
                 for who in "12"
             ],
             ("prompts",),

@@ -57,7 +57,9 @@ class Engine:
         resumed = writing.resume
         self.parent = resumed[-1] if resumed else -1
         if resumed and not world.rules.resumes_from_ids:
-            self.parent = world.truth.token(self.parent, self.prompt)  # what it makes of the text is not what was written
+            self.parent = world.truth.token(
+                self.parent, self.prompt
+            )  # what it makes of the text is not what was written
         self.left = world.rng.randrange(4)
         self.fails = world.rng.random() < habits.text_fail_chance
 

@@ -53,7 +53,12 @@ class Desk:
             name, x = f"{self.model}-{i}", (i * 17 % of) / of
             self.put(
                 LabelRequest(
-                    id=name, model=self.model, example={"x": x}, classes=CLASSES, flags=(f"flag-{i}",), requested_at=NOON
+                    id=name,
+                    model=self.model,
+                    example={"x": x},
+                    classes=CLASSES,
+                    flags=(f"flag-{i}",),
+                    requested_at=NOON,
                 ),
                 Label(id=f"l-{name}", example=name, model=self.model, labeller="ann", value=truth(x), labelled_at=NOON),
             )
