@@ -36,10 +36,13 @@ def command(
 
     Examples: descant console mine.flow:factcheck · DESCANT_CONSOLE_TOKEN=... descant console m:p --host 0.0.0.0
     """
-    given: dict[str, Any] = {"host": host, "port": port, "token": token or None, "allowed_hosts": allow_host}
-    settings = ConsoleSettings(
-        **{name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None}
-    )
+    given: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "token": token or None,
+        "allowed_hosts": tuple(allow_host or ()) or None,
+    }
+    settings = ConsoleSettings(**{name: value for name, value in given.items() if value is not None})
     found = [load_pipeline(name) for name in pipelines]
     kafka = KafkaSettings(bootstrap=kafka_or_fail(bootstrap))
     server = ConsoleServer(found, kafka, settings, assertion_groups=assertion_group or ("default",))

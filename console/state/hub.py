@@ -19,7 +19,7 @@ from console.state.fleet import Fleet, FleetView
 from console.state.labelling import Labelling
 from console.state.tail import Tail
 from streams.flow import Pipeline
-from streams.runtime.topics import WORKERS_STATE
+from streams.runtime.topics import WORKERS_STATE, models_of, prompts_topic
 from streams.settings import KafkaSettings
 
 OBSERVATIONS_READ: Final = 500
@@ -44,6 +44,7 @@ class Hub:
         self.board: Final = Board(settings.flags_kept)
         self.flags: Final[Channel[Flag]] = Channel()
         self.labelling: Final = Labelling(kafka)
+        self._lanes: dict[str, int] = {}
         self._kafka: Final = kafka
         self._logs: Final = tuple(log_topic(group) for group in assertion_groups)
         self._stack: Final = AsyncExitStack()
@@ -54,7 +55,7 @@ class Hub:
             feed.start()
             self._stack.push_async_callback(feed.close)
         tails = (
-            Tail(self._kafka, [WORKERS_STATE], self._on_workers, since="end"),
+            Tail(self._kafka, [WORKERS_STATE], self._on_workers, since="end", on_layout=self._on_layout),
             Tail(self._kafka, [FLAGS], self._on_flags, since="beginning", last=self.settings.flags_kept),
             Tail(self._kafka, self._logs, self._on_observations, since="beginning", last=OBSERVATIONS_READ),
         )
@@ -86,7 +87,16 @@ class Hub:
         return self.feeds[pipeline]
 
     def workers(self) -> FleetView:
-        return self.fleet.view(time.time())
+        return self.fleet.view(time.time(), self._lanes)
+
+    def _on_layout(self, partitions: dict[str, int]) -> None:
+        """A model's lanes are the partitions of its prompts; only of models that these pipelines ask for."""
+        self._lanes = {
+            model: partitions[prompts_topic(model)]
+            for feed in self.feeds.values()
+            for model in models_of(feed.plan)
+            if prompts_topic(model) in partitions
+        }
 
     def _on_workers(self, records: list[tuple[str, bytes]]) -> None:
         now = time.time()

@@ -35,13 +35,16 @@ class Tail:
         *,
         since: Literal["beginning", "end"],
         last: int | None = None,
+        on_layout: Callable[[dict[str, int]], None] | None = None,
     ) -> None:
-        """`last`: of those there already, read only so many of each partition."""
+        """`last`: of those there already, read only so many of each partition. `on_layout` is given the partition
+        count of every topic, each time that it looks."""
         self._kafka: Final = kafka
         self._topics: Final = tuple(topics)
         self._on_records: Final = on_records
         self._since: Final = since
         self._last: Final = last
+        self._on_layout: Final = on_layout
         self._known: Final[set[tuple[str, int]]] = set()
         self._loop: Final = asyncio.get_running_loop()
         self._stopped: Final = threading.Event()
@@ -81,6 +84,9 @@ class Tail:
     def _look(self, consumer: Consumer) -> None:
         try:
             found = consumer.list_topics(timeout=CALL_SECONDS).topics
+            if self._on_layout is not None and not self._loop.is_closed():
+                counts = {topic: len(about.partitions) for topic, about in found.items()}
+                self._loop.call_soon_threadsafe(self._on_layout, counts)
             new = [
                 TopicPartition(topic, partition)
                 for topic in self._topics

@@ -78,4 +78,10 @@ export function ago(time) {
   return `${Math.floor(age / 86400)} d`;
 }
 
+/** "5 s ago" */
+export function past(time) {
+  const age = ago(typeof time === "number" ? time : Date.parse(time));
+  return age === "now" ? "just now" : `${age} ago`;
+}
+
 export const figure = (value) => value >= 10000 ? `${Math.round(value / 1000)} k` : value >= 100 ? String(Math.round(value)) : String(Math.round(value * 100) / 100);

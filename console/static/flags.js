@@ -1,5 +1,5 @@
 // Flags as they are raised, and the chosen one: the example beside what it was judged against.
-import { ago, call, el, figure, once, stream, toast } from "./dom.js";
+import { ago, call, el, figure, once, past, stream, toast } from "./dom.js";
 import { card, chip, fold, show } from "./values.js";
 
 const PAGE = 50, SHOWN_MAX = 500;
@@ -110,7 +110,7 @@ async function choose(id) {
   view.replaceChildren(
     el("header", { class: "flag-head" }, el("h2", {}, data.assertion.name),
       el("p", { class: "flag-why" }, data.why || data.assertion.rule),
-      el("div", { class: "meta" }, tone(data.state), el("span", {}, `severity ${figure(data.severity)}`), el("span", {}, place.pipeline), el("time", { datetime: flag.time }, `${ago(Date.parse(flag.time))} ago`), data.example_is_complete ? null : el("span", {}, "while it was still being written"))),
+      el("div", { class: "meta" }, tone(data.state), el("span", {}, `severity ${figure(data.severity)}`), el("span", {}, place.pipeline), el("time", { datetime: flag.time }, past(flag.time)), data.example_is_complete ? null : el("span", {}, "while it was still being written"))),
     el("div", { class: "sides" }, panel("this", "This example", to(place.pipeline, place.request), data.example),
       shown.slice(0, 5).map((other, index) => panel("other", shown.length > 1 ? `Judged against ${index + 1} of ${others.length}` : "Judged against", to(place.pipeline, other.request), other.example))),
     el("div", { class: "below" },

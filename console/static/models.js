@@ -1,5 +1,5 @@
 // Model versions with what their gate measured, how far a retraining is, and how often assertions were right.
-import { ago, call, el, toast } from "./dom.js";
+import { call, el, past, toast } from "./dom.js";
 import { chip } from "./values.js";
 
 const place = document.getElementById("models");
@@ -17,25 +17,25 @@ function svg(name, attributes) {
 
 /** A measured value between its bounds, on a scale from `low` to `high`. */
 function interval(found, low, high) {
-  const x = (value) => 100 * (Math.min(high, Math.max(low, value)) - low) / (high - low);
-  const box = svg("svg", { viewBox: "0 0 100 20", preserveAspectRatio: "none", "aria-hidden": "true" });
-  box.append(svg("line", { class: "axis", x1: 0, x2: 100, y1: 10, y2: 10 }), svg("line", { class: "span", x1: x(found.low), x2: x(found.high), y1: 10, y2: 10 }), svg("circle", { cx: x(found.value), cy: 10, r: 3.5 }));
+  const x = (value) => 5 + 120 * (Math.min(high, Math.max(low, value)) - low) / (high - low);
+  const box = svg("svg", { viewBox: "0 0 130 20", "aria-hidden": "true" });
+  box.append(svg("line", { class: "axis", x1: 0, x2: 130, y1: 10, y2: 10 }), svg("line", { class: "span", x1: x(found.low), x2: x(found.high), y1: 10, y2: 10 }), svg("circle", { cx: x(found.value), cy: 10, r: 3.5 }));
   return el("span", { class: "interval" }, box);
 }
 
 function measured(found, low, high, sign = false) {
   if (!found) return el("span", { class: "none" }, "first version");
   const plus = sign && found.value > 0 ? "+" : "";
-  return el("div", {}, interval(found, low, high), el("div", {}, `${plus}${percent(found.value)}`), el("div", { class: "small" }, `${percent(found.low)} to ${percent(found.high)}, n = ${found.n}`));
+  return el("div", {}, interval(found, low, high), el("div", {}, `${plus}${percent(found.value)}`), el("div", { class: "small" }, `${percent(found.low)} to ${percent(found.high)}`), el("div", { class: "small" }, `of ${found.n} examples`));
 }
 
 function version(row) {
   const state = chip(row.state), { gate } = row;
   state.className = `chip ${STATES[row.state] ?? "off"}`;
   const firings = Object.entries(gate.firings);
-  return el("tr", {}, el("td", {}, el("b", {}, `v${row.version}`), el("div", { class: "small" }, `${ago(Date.parse(row.created_at))} ago`)),
+  return el("tr", {}, el("td", {}, el("b", {}, `v${row.version}`), el("div", { class: "small" }, past(row.created_at))),
     el("td", {}, state), el("td", {}, measured(gate.accuracy, 0, 1)), el("td", {}, measured(gate.gain, -0.25, 0.25, true)),
-    el("td", {}, firings.length ? firings.map(([name, [was, is]]) => el("div", {}, `${name} `, el("span", { class: "small" }, `${percent(was)} → ${percent(is)}`))) : el("span", { class: "none" }, "none")),
+    el("td", {}, firings.length ? firings.map(([name, [was, is]]) => el("div", {}, name, el("div", { class: "small" }, `${percent(was)} → ${percent(is)}`))) : el("span", { class: "none" }, "none")),
     el("td", { class: "num" }, String(row.labels)),
     el("td", {}, chipOf(gate.verdict), el("ul", { class: "reasons small" }, gate.reasons.map((reason) => el("li", {}, reason)))));
 }
@@ -50,7 +50,7 @@ function job(found) {
   if (!found) return null;
   if (found.phase === "failed") return el("p", { class: "job problem" }, `The last retraining failed: ${found.reason ?? "no reason was given"}`);
   const at = PHASES.indexOf(found.phase);
-  return el("div", { class: "job" }, el("span", {}, found.phase === "published" ? `Last retraining, ${ago(Date.parse(found.at))} ago` : "Retraining"),
+  return el("div", { class: "job" }, el("span", {}, found.phase === "published" ? `Last retraining, ${past(found.at)}` : "Retraining"),
     el("ol", {}, PHASES.map((phase, index) => el("li", { class: index <= at ? "done" : index === at + 1 ? "now" : "" }, phase))));
 }
 

@@ -1,5 +1,5 @@
 // The live page: who asked what, the ask box, and the chosen request while it is answered.
-import { ago, call, el, say, seconds, stream, toast } from "./dom.js";
+import { call, el, past, say, seconds, stream, toast } from "./dom.js";
 import { Tree } from "./tree.js";
 import { card } from "./values.js";
 
@@ -37,7 +37,7 @@ function row(summary) {
 function tell(line) {
   const { state, seconds: took, opened_at: at } = line.summary;
   line.querySelector(".row-more").textContent = state === "running" ? seconds((Date.now() - at * 1000) / 1000) : took === null ? state : seconds(took);
-  line.firstElementChild.title = `${state}, ${ago(at * 1000)} ago`;
+  line.firstElementChild.title = `${state}, ${past(at * 1000)}`;
 }
 
 function mark() {
