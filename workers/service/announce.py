@@ -13,7 +13,7 @@ from workers.routing import WorkerState
 from workers.service.load import Load
 
 LOOK_SECONDS: Final = 0.1
-"""Between announcements while something changes. ROUTING's simulations: a state 100 ms old costs a request 1 % at p90."""
+"""Between announcements while something changes. In simulations a state 100 ms old costs a request 1 % at p90."""
 SILENCE_SECONDS: Final = 0.4
 """Said at least this often; a second of silence counts as death."""
 SNAPSHOT_SECONDS: Final = 5.0
