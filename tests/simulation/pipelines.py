@@ -133,7 +133,16 @@ def _no_function() -> None:
 
 @functools.lru_cache(maxsize=10_000)
 def build(ops: tuple[Op, ...], last: Op = LAST) -> Pipeline:
-    """The flow that these numbers describe; everything that nobody uses goes to a last stage, at the root."""
+    """The flow that these numbers describe; everything that nobody uses goes to a last stage, at the root.
+
+    What flows refuse as a whole (two ways that could not be compared) is built with fewer connections."""
+    try:
+        return _build(ops, last)
+    except RefusedFlowError:
+        return _build(tuple(op._replace(second=0) for op in ops), last)
+
+
+def _build(ops: tuple[Op, ...], last: Op) -> Pipeline:
     builder = _Builder()
     for number, op in enumerate(ops[:STAGES_MAX]):
         # Names decide which partition is a slot's home: some sort before "accepted", some after.

@@ -11,7 +11,6 @@ from tests.simulation.simulation import FAULTS, Ask, Fault, Schedule
 
 SHAPES = (
     (Op(1), Op(0), Op(2), Op(2, 1), Op(0, 0, 3)),  # two joins of one map meet
-    (Op(1), Op(0), Op(2), Op(0, 1, 3)),  # a summary comes back to what it was made from
     (Op(1), Op(3), Op(0), Op(2), Op(2, 1, 3)),  # a text, summed up twice
     (Op(3), Op(1), Op(0), Op(3, 0, 2), Op(0, 0, 2)),  # the fact checker
     (Op(1), Op(0), Op(4), Op(2, 1), Op(2, 1, 4)),  # a join that forks, beside a join
