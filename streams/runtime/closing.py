@@ -27,8 +27,9 @@ from streams.errors import RecordError
 from streams.runtime.consumer import CALL_SECONDS, CONSUMER_CONFIG, POLL_SECONDS, headers_of, retrying
 from streams.runtime.ownership import SlotOwner, SlotState
 from streams.runtime.services import Services
+from streams.runtime.threads import in_own_thread
 from streams.runtime.topics import answers_topic, control_topic, group_of
-from streams.runtime.transaction import NotCommittedError, OutRecord, TransactionWriter, UnknownOutcomeError
+from streams.runtime.transaction import WRITE_SECONDS, NotCommittedError, OutRecord, TransactionWriter, UnknownOutcomeError
 
 ROLE: Final = "closer"
 
@@ -199,13 +200,13 @@ class CloserRole:
             records = [r for s in slots for r in s.compose([close for slot, close in batch if slot is s])]
             offsets = [p for slot in slots for p in self.owner.places(slot.partition, *slot.committable())]
             try:
-                await asyncio.to_thread(self._writer.write, records, offsets, group)
+                await in_own_thread(self._writer.write, records, offsets, group, seconds=WRITE_SECONDS)
             except NotCommittedError as error:
                 log.warning("transaction aborted", reason=str(error))
                 await asyncio.sleep(DEADLINE_TICK_SECONDS)  # a rebalance is under way; it says what is still ours
                 continue
-            except UnknownOutcomeError as error:
-                log.warning("transaction outcome unknown", reason=str(error))
+            except (UnknownOutcomeError, TimeoutError) as error:
+                log.warning("transaction outcome unknown", reason=str(error) or "no reply in time")
                 await self._start_over()
                 return
             self.owner.note_committed(offsets)

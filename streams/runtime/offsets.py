@@ -19,6 +19,11 @@ class OffsetLookup:
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka: Final = kafka
         self._admin = AdminClient(kafka.client())
+        self._is_open = True
+
+    def close(self) -> None:
+        """Whoever still waits for a broker is told so with the last error; a process can end while it is away."""
+        self._is_open = False
 
     async def ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         return await asyncio.to_thread(self._ask, list(places), OffsetSpec.latest())  # type: ignore[no-untyped-call]
@@ -43,4 +48,4 @@ class OffsetLookup:
                 self._admin = AdminClient(self._kafka.client())
                 raise
 
-        return retrying(ask)
+        return retrying(ask, still=lambda: self._is_open)

@@ -80,6 +80,7 @@ class Services:
         )
 
     async def close(self) -> None:
+        self.lookup.close()
         await self.router.close()
         await self.producer.close()
         await self.follower.close()

@@ -22,6 +22,11 @@ TRANSACTION_SECONDS: Final = 5.0
 
 CALL_SECONDS: Final = 10.0
 
+WRITE_SECONDS: Final = 15.0
+"""A transaction that takes longer is given up: the coordinator has aborted it long ago, and librdkafka has been seen to
+stay in `send_offsets_to_transaction` for good, past its own limit, after a broker was killed. The next takeover reads
+what became of it."""
+
 
 @dataclass(slots=True)
 class OutRecord:
@@ -84,7 +89,8 @@ class TransactionWriter:
                     on_delivery=_placer(record),
                     headers=record.headers,
                 )
-            self._producer.flush(CALL_SECONDS)  # the answers' places are known before the offsets go out
+            if self._producer.flush(TRANSACTION_SECONDS):  # the answers' places are known before the offsets go out
+                raise UnknownOutcomeError("the brokers did not take the answers in time")
             self._producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS)
         except KafkaException as error:
             self._abort(error.args[0])

@@ -160,6 +160,7 @@ class Worker:
     async def __aexit__(self, *_: object) -> None:
         """Hand the lanes back: what was being written is continued, or written again, by their next owner."""
         self._announcer.leave()
+        self.lookup.close()
         await self._owner.close()
         for task in list(self._tasks):
             task.cancel()
