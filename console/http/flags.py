@@ -67,14 +67,17 @@ async def watch_alerts(
     """Server-sent events: flags as they are raised, as CloudEvents, from now on.
 
     A flag comes once, and again if it is withdrawn; with `every_state`, at each change. `standing` waits until it
-    cannot be withdrawn. `per_minute` is the most of one assertion.
+    cannot be withdrawn. `per_minute` is the most of one assertion. The stream of a reader that has fallen behind by
+    thousands ends: read GET /v1/flags and connect again.
     """
     sieve = Sieve(AlertFilter(assertion, pipeline, min_severity, tag, standing), per_minute)
 
     async def flags() -> AsyncGenerator[str, None]:
         async with hub.flags.subscribe() as news:
             async for batch in news:
-                for flag in batch or ():
+                if batch is None:
+                    return
+                for flag in batch:
                     admitted = sieve.only.admits(flag) if every_state else sieve.admits(flag, time.monotonic())
                     if admitted:
                         yield flag.model_dump_json(exclude_none=True)

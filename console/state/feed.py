@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import structlog
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from pydantic import TypeAdapter
 
 from console.errors import GatewayError
@@ -27,6 +28,7 @@ from streams.runtime.topics import answers_topic
 from streams.settings import KafkaSettings
 
 RETRY_SECONDS: Final = 2.0
+CALL_SECONDS: Final = 3.0
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +77,7 @@ class Feed:
     async def _connect(self) -> None:
         while True:
             try:
+                await asyncio.to_thread(self._look)
                 reader = Reader(self._kafka, list(self._sources), lambda _: True, self._take)
                 await reader.start()
                 self._stack.push_async_callback(reader.close)
@@ -87,6 +90,14 @@ class Feed:
             else:
                 self.problem = ""
                 return
+
+    def _look(self) -> None:
+        """Raises when Kafka is away or topics are missing, within CALL_SECONDS: the readers would wait for a broker
+        without end, and a thread that waits keeps the process from stopping."""
+        known = AdminClient(self._kafka.client()).list_topics(timeout=CALL_SECONDS).topics
+        missing = sorted(set(self._sources) - set(known))
+        if missing:
+            raise BrokerError(f"there is no topic {missing[0]!r} yet: start it with `descant run`", code="broker.topic")
 
     async def submit(self, request: Any, *, id: str | None, stream: bool, timeout_seconds: float | None) -> str:
         """Validate and produce; returns the request's id when the broker has it. An id that was seen here already is
