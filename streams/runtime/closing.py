@@ -29,7 +29,13 @@ from streams.runtime.ownership import SlotOwner, SlotState
 from streams.runtime.services import Services
 from streams.runtime.threads import in_own_thread
 from streams.runtime.topics import answers_topic, control_topic, group_of
-from streams.runtime.transaction import WRITE_SECONDS, NotCommittedError, OutRecord, TransactionWriter, UnknownOutcomeError
+from streams.runtime.transaction import (
+    WRITE_SECONDS,
+    NotCommittedError,
+    OutRecord,
+    TransactionWriter,
+    UnknownOutcomeError,
+)
 
 ROLE: Final = "closer"
 

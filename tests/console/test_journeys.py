@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 
 from assertions.core.flag import CorrectionRef, FlagState
-from assertions.processor.topics import FLAGS, group_topic, log_topic, shared_topics
+from assertions.processor.topics import FLAGS, group_topics, log_topic, shared_topics
 from console.server import ConsoleServer
 from console.settings import ConsoleSettings
 from learning.records import LABELS, Label, VersionState
@@ -82,7 +82,7 @@ async def running(kafka: KafkaForTests) -> AsyncIterator[Running]:
     name, model, group = kafka.unique("factcheck"), kafka.unique("gemma"), kafka.unique("group")
     if "DESCANT_SCREENSHOTS" in os.environ:  # with a Kafka of its own
         name, model, group = "factcheck", "gemma-3-270m", "capital-agrees"
-    ensure_topics(settings, [*shared_topics(), group_topic(group, 1), *topics()])
+    ensure_topics(settings, [*shared_topics(), *group_topics(group, 1), *topics()])
     pipeline = checker(name, model)
     async with AsyncExitStack() as stack:
         engine = create_engine("simulated", {"model": model, "context": 2_048, "speed": 0.2})
