@@ -46,7 +46,7 @@ async def claims(question: Question, text: Stream[str]) -> AsyncIterator[Claim]:
         yield Claim(sentence=sentence, text=named(sentence, subject))
 
 
-@factcheck.model(MODEL, max_tokens=prompts.TRIPLE_TOKENS, temperature=0.0, stop=prompts.STOP)
+@factcheck.model(MODEL, max_tokens=prompts.TRIPLE_TOKENS, temperature=0.0, stop=prompts.STOP, whole=True)
 def triple(claim: Claim) -> Prompt:
     return Prompt(text=prompts.triple_prompt(claim.text))
 

@@ -101,11 +101,14 @@ def _checked(stage: str, options: Mapping[str, Any]) -> dict[str, Any]:
             stage, "model", f"the served name: up to {_NAME_LENGTH_MAX} letters, digits, '.', '_' and '-'"
         )
     try:
-        sampling = Sampling.model_validate({k: v for k, v in options.items() if k != "model"})
+        sampling = Sampling.model_validate({k: v for k, v in options.items() if k not in ("model", "whole")})
     except ValidationError as error:
         first = error.errors()[0]
         raise _bad_option(stage, str(first["loc"][0]), f"something else ({first['msg']})") from error
-    return {"model": model, **sampling.model_dump(exclude_none=True)}
+    whole = options.get("whole", False)
+    if not isinstance(whole, bool):
+        raise _bad_option(stage, "whole", "True or False")
+    return {"model": model, **({"whole": True} if whole else {}), **sampling.model_dump(exclude_none=True)}
 
 
 def _bad_option(stage: str, option: str, expected: str) -> RefusedFlowError:

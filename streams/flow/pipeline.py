@@ -171,6 +171,7 @@ class Pipeline:
         stop: Sequence[str] | None = None,
         logprobs: int | None = None,
         seed: int | None = None,
+        whole: bool = False,
         retries: int = DEFAULT_RETRIES,
         on_error: OnErrorName = "fail",
         timeout: float | None = None,
@@ -180,10 +181,13 @@ class Pipeline:
 
         The sampling options are defaults for its prompts; those that a Prompt sets go first. `retries`,
         `on_error` and `timeout` are those of `stage`, and concern the function, not the generation.
+
+        whole   the text leaves the worker as one record, when it is finished: for short texts whose reader
+                waits for the end anyway, one record instead of one a token
         """
         options = {
             "model": model, "max_tokens": max_tokens, "temperature": temperature, "top_p": top_p,
-            "stop": stop, "logprobs": logprobs, "seed": seed,
+            "stop": stop, "logprobs": logprobs, "seed": seed, "whole": whole,
         }  # fmt: skip
         local_names = sys._getframe(1).f_locals
 

@@ -32,6 +32,8 @@ class PromptRecord:
     """Where the text goes."""
     weight: float = 1.0
     """The chance that a delay of this prompt delays its request, as far as the router knows."""
+    whole: bool = False
+    """The text leaves as one record, when it is finished."""
 
     def encode(self) -> bytes:
         body = {
@@ -39,6 +41,7 @@ class PromptRecord:
             "sampling": dict(self.sampling),
             "out": {"topic": self.topic, "partition": self.partition, "key": self.key},
             "weight": self.weight,
+            "whole": self.whole,
         }
         return json.dumps(body, ensure_ascii=False).encode()
 
@@ -55,6 +58,7 @@ def decode_prompt(value: bytes | None) -> PromptRecord:
             int(out["partition"]),
             str(out["key"]),
             float(body.get("weight", 1.0)),
+            bool(body.get("whole", False)),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise RecordError("the value is not a prompt with its destination", code="record.prompt") from None

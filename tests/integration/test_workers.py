@@ -144,3 +144,27 @@ async def test_prompts_wait_for_a_worker_and_are_served_when_one_comes(kafka: Ka
             engine = create_engine("simulated", {"model": model})
             async with Worker(engine, settings, SETTINGS):
                 assert len((await handle.answer()).split()) == 12
+
+
+def whole_teller(name: str, model: str) -> Pipeline:
+    p = Pipeline(name)
+
+    @p.model(model, max_tokens=12, whole=True)
+    def tell(topic: Topic) -> Prompt:
+        return Prompt(text=topic.title)
+
+    @p.flow
+    def flow(topic: Topic) -> str:
+        return tell(topic)
+
+    return p
+
+
+async def test_a_text_that_nobody_reads_half_leaves_as_one_record(kafka: KafkaForTests) -> None:
+    model = kafka.unique("model")
+    async with running(kafka, whole_teller(kafka.unique("whole"), model), model, workers=1) as client:
+        handle = await client.submit(Topic(title="once"))
+        async with asyncio.timeout(ANSWER_SECONDS):
+            events = [event async for event in handle.events()]
+            answer = await handle.answer()
+    assert [event.text for event in events if isinstance(event, Text)] == [answer]

@@ -184,7 +184,7 @@ class LaneSlot:
             failure = Failure("model.prompt", "the prompt's sampling options cannot be read", prompt.node.stage)
             self._apply(self._lane.ended(writing, failure))
             return
-        coalescer = self._coalescers[writing] = Coalescer(hold=prompt.envelope.hold)
+        coalescer = self._coalescers[writing] = Coalescer(hold=prompt.envelope.hold or record.whole)
         try:
             async with aclosing(self._worker.engine.generate(generation)) as chunks:
                 async for chunk in chunks:
