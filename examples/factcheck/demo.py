@@ -71,7 +71,7 @@ def command(
     if engine == "llamacpp":
         # On a CPU a token costs about as much beside others as alone, which the default policy, made for GPUs, does not
         # expect: on 2 cores it had the draft share its worker with the claims, and answers took 9 % longer than without
-        # streaming; by fewest prompts they took 17 % less (6 questions, one run each).
+        # streaming; by fewest prompts they took 8 % less (12 questions, one run each).
         os.environ.setdefault("DESCANT_ROUTING", "least_requests")
     with _terminated_like_interrupted(), _kafka(display, bootstrap) as servers:
         requests = asyncio.run(_run(display, servers, options))
