@@ -23,6 +23,7 @@ from streams.runtime.consumer import headers_of
 from streams.runtime.route import PromptRecord, decode_prompt
 from workers.engines.protocol import Generation, Sampling
 from workers.errors import PromptError
+from workers.service.textlog import Found
 
 if TYPE_CHECKING:
     from workers.service.worker import Worker
@@ -123,16 +124,17 @@ class LaneSlot:
     # -- what the log holds already --------------------------------------------------------------------------------
 
     async def _look(self, prompt: Prompt) -> None:
-        to, log = self._destination(prompt), self._worker.textlog
-        async with self._worker.looking:
-            since = self._appended.get(prompt.offset, 0)
-            start = await asyncio.to_thread(log.start_of, to.topic, to.partition, since)
-            end = await asyncio.to_thread(log.end_of, to.topic, to.partition)
-            found = await asyncio.to_thread(log.read, to.topic, to.partition, start, end, prompt)
-        self._ends[prompt] = end
-        for envelope, value in found:
-            self._lane.seen(prompt, envelope, value)
+        to, since = self._destination(prompt), self._appended.get(prompt.offset, 0)
+        found = await self._worker.textlog.look(to.topic, to.partition, since, prompt)
+        self._see(prompt, found)
+        self._ends[prompt] = found.end
         self._apply(self._lane.looked(prompt))
+        if prompt.phase is not Phase.FENCING:
+            self._ends.pop(prompt, None)
+
+    def _see(self, prompt: Prompt, found: Found) -> None:
+        for envelope, value in found.records:
+            self._lane.seen(prompt, envelope, value)
 
     def _send_fence(self, writing: Writing, envelope: Envelope) -> None:
         to = self._destination(writing.prompt)
@@ -146,12 +148,9 @@ class LaneSlot:
         self._worker.producer.send(to.topic, to.key, None, envelope.headers(), delivered, partition=to.partition)
 
     async def _read_to_fence(self, writing: Writing, to: PromptRecord, fence: int) -> None:
-        log = self._worker.textlog
-        async with self._worker.looking:
-            start = self._ends.pop(writing.prompt)
-            found = await asyncio.to_thread(log.read, to.topic, to.partition, start, fence + 1, writing.prompt)
-        for envelope, value in found:
-            self._lane.seen(writing.prompt, envelope, value)
+        start = self._ends.pop(writing.prompt)
+        found = await self._worker.textlog.read(to.topic, to.partition, start, fence + 1, writing.prompt)
+        self._see(writing.prompt, found)
         self._apply(self._lane.fenced(writing))
 
     # -- generating ------------------------------------------------------------------------------------------------

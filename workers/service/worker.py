@@ -80,7 +80,6 @@ class Worker:
         self.lookup = OffsetLookup(self.kafka)
         self.producer = LoopProducer(self.kafka, self.fatal)
         self.textlog = TextLog(self.kafka)
-        self.looking = asyncio.Lock()
         self._owner = SlotOwner(
             self.kafka, self.lookup, workers_group(model), [prompts_topic(model)], self._open, self.fatal
         )
@@ -168,6 +167,6 @@ class Worker:
         await self.producer.close()
         await asyncio.gather(*(follower.close() for follower in self._followers.values()))
         await self.engine.close()
-        self.textlog.close()
+        await self.textlog.close()
         if self.failed.done():
             self.failed.exception()
