@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from streams.core.offsets import SlotMetadata, decode_metadata
 from streams.runtime.consumer import NOT_MEMBER, RETRIABLE, RETRY_SECONDS, ConsumerThread
 from streams.runtime.offsets import OffsetLookup
+from streams.runtime.tasks import Tasks
 from streams.settings import KafkaSettings
 
 COMMIT_SECONDS: Final = 0.1
@@ -99,7 +100,7 @@ class SlotOwner:
         self._before_release: Final = before_release
         self._owned: Final[dict[int, _Owned]] = {}
         self._commit_lock: Final = asyncio.Lock()
-        self._tasks: Final[set[asyncio.Task[None]]] = set()
+        self._tasks: Final = Tasks(on_fatal)
 
     @property
     def consumer_thread(self) -> ConsumerThread:
@@ -116,20 +117,7 @@ class SlotOwner:
     def start(self) -> None:
         self._consumer_thread.start()
         if self._commits_itself:
-            self._spawn(self._commit_for_ever())
-
-    def _spawn(self, work: Awaitable[None]) -> None:
-        async def guarded() -> None:
-            try:
-                await work
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:  # noqa: BLE001 — a task's error reaches nobody by itself
-                self._on_fatal(error)
-
-        task = asyncio.create_task(guarded())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            self._tasks.spawn(self._commit_for_ever())
 
     # -- the consumer's events -------------------------------------------------------------------------------------
 
@@ -143,7 +131,7 @@ class SlotOwner:
             else:
                 asyncio.get_running_loop().call_later(INCOMPLETE_ALARM_SECONDS, self._alarm, owned)
         if whole:
-            self._spawn(self._take_over(whole))
+            self._tasks.spawn(self._take_over(whole))
 
     def _alarm(self, owned: _Owned) -> None:
         if self._owned.get(owned.partition) is owned and len(owned.committed) < len(self.topics):
@@ -317,9 +305,7 @@ class SlotOwner:
     async def close(self) -> None:
         """Commit, leave the group, end all tasks."""
         await self._consumer_thread.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
 
 
 def _next_epoch(metadata: str | None) -> SlotMetadata:

@@ -10,7 +10,7 @@ from streams.core.plan import Plan, StageKind
 from streams.errors import ConfigError
 from streams.runtime.admitting import ROLE as INGRESS
 from streams.runtime.admitting import IngressRole
-from streams.runtime.closing import ROLE as CLOSER
+from streams.runtime.closer_slot import ROLE as CLOSER
 from streams.runtime.closing import CloserRole
 from streams.runtime.ownership import SlotOwner
 from streams.runtime.services import Services

@@ -20,6 +20,7 @@ from streams.runtime.follow import ControlFollower
 from streams.runtime.offsets import OffsetLookup
 from streams.runtime.ownership import SlotOwner, SlotState
 from streams.runtime.producer import LoopProducer
+from streams.runtime.tasks import Tasks
 from streams.runtime.topics import (
     ensure_topics,
     group_of,
@@ -59,7 +60,7 @@ class Worker:
         counter = itertools.count(1)
         self.next_n: Final = lambda: next(counter)
         self._followers: Final[dict[str, ControlFollower]] = {}
-        self._tasks: Final[set[asyncio.Task[None]]] = set()
+        self._tasks: Final = Tasks(self.fatal)
 
     async def __aenter__(self) -> Self:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -138,18 +139,7 @@ class Worker:
                 state.closed(pipeline, serial)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        async def guarded() -> None:
-            try:
-                await work
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:  # noqa: BLE001 — a task's error reaches nobody by itself
-                self.fatal(error)
-
-        task = asyncio.create_task(guarded())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._tasks.spawn(work)
 
     def dead_letter(self, pipeline: str, message: Message, failure: Failure) -> None:
         log.warning("prompt refused", reason=failure.code, pipeline=pipeline, offset=message.offset())
@@ -161,9 +151,7 @@ class Worker:
         self._announcer.leave()
         self.lookup.close()
         await self._owner.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
         await self.producer.close()
         await asyncio.gather(*(follower.close() for follower in self._followers.values()))
         await self.engine.close()
