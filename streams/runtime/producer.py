@@ -20,7 +20,7 @@ RECORD_BYTES_MAX: Final = 1_000_000
 """Kafka's default for a record batch, less room for key and headers; a larger value fails its run, not its process."""
 
 POLL_SECONDS: Final = 0.1
-FLUSH_SECONDS: Final = 10.0
+FLUSH_SECONDS: Final = 5.0
 
 PRODUCER_CONFIG: Final = {
     "enable.idempotence": True,

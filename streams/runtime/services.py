@@ -80,7 +80,6 @@ class Services:
         )
 
     async def close(self) -> None:
-        self.lookup.close()
         await self.router.close()
         await self.producer.close()
         await self.follower.close()

@@ -26,6 +26,8 @@ AWAY_SECONDS: Final = 60.0
 """How long a process that starts waits for a broker that is away."""
 
 ADMIN_SECONDS: Final = 30.0
+SET_UP_SECONDS: Final = AWAY_SECONDS + 4 * ADMIN_SECONDS
+"""Of all that is done here before a process may start; each step has its own limit and its own error."""
 TRY_SECONDS: Final = 5.0
 """Of the above: longest wait of one client before another one tries."""
 RETRY_SECONDS: Final = 0.5

@@ -7,11 +7,12 @@ import itertools
 import os
 import socket
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final, Self
 
 import structlog
 from confluent_kafka import Message
+from confluent_kafka.cimpl import NewTopic
 
 from streams.core.failure import Failure
 from streams.core.lineage import Serial
@@ -21,7 +22,9 @@ from streams.runtime.offsets import OffsetLookup
 from streams.runtime.ownership import SlotOwner, SlotState
 from streams.runtime.producer import LoopProducer
 from streams.runtime.tasks import Tasks
+from streams.runtime.threads import in_own_thread
 from streams.runtime.topics import (
+    SET_UP_SECONDS,
     ensure_topics,
     group_of,
     prompt_topic_of,
@@ -73,11 +76,14 @@ class Worker:
             raise
         return self
 
+    def _set_up(self, topics: Sequence[NewTopic]) -> None:
+        ensure_topics(self.kafka, topics)
+        set_session_timeouts(self.kafka, [workers_group(self.engine.model)], self._settings)
+
     async def _join(self) -> None:
         model = self.engine.model
         topics = [prompt_topic_of(model, self._settings), state_topic(self._settings)]
-        await asyncio.to_thread(ensure_topics, self.kafka, topics)
-        await asyncio.to_thread(set_session_timeouts, self.kafka, [workers_group(model)], self._settings)
+        await in_own_thread(self._set_up, topics, seconds=SET_UP_SECONDS)
         self.lookup = OffsetLookup(self.kafka)
         self.producer = LoopProducer(self.kafka, self.fatal)
         self.textlog = TextLog(self.kafka)
