@@ -10,6 +10,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, Message
 from pydantic import TypeAdapter, ValidationError
 
+from streams import metrics
 from streams.core.ingress import Ingress, IngressLimits
 from streams.core.offsets import SlotMetadata
 from streams.core.partition import partition_of
@@ -41,6 +42,7 @@ class IngressRole:
         self._is_paused = False
         self._pausing: asyncio.Task[None] | None = None
         self._tasks: Final = Tasks(services.fatal)
+        metrics.WAITING.labels(plan.pipeline).set_function(lambda: len(self._waiting))
         self._ends: Final[dict[int, int]] = {}
         self._on_the_way: Final[dict[int, int]] = {}
         self.owner: Final = SlotOwner(
@@ -118,6 +120,7 @@ class IngressRole:
         )
         if accepted.dead is not None:
             self._services.dead_letter(message, ROLE, accepted.dead)
+        metrics.ACCEPTED.labels(self._services.plan.pipeline, accepted.envelope.kind.value).inc()
         self._on_the_way[q] = self._on_the_way.get(q, 0) + 1
         offset = message.offset() or 0
 

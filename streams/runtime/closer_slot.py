@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from confluent_kafka import Message
 
+from streams import metrics
 from streams.core.branches import Next
 from streams.core.closer import AnsweredIds, Close, Closer
 from streams.core.control import ControlEntry
@@ -16,7 +18,7 @@ from streams.core.group import Shape
 from streams.core.lineage import Serial
 from streams.core.offsets import SlotMetadata
 from streams.core.plan import REQUEST
-from streams.core.record import Envelope, parse_envelope
+from streams.core.record import Envelope, Kind, parse_envelope
 from streams.core.slot import Effect, Emit, Reject, Run, Slot, Start, Value, Wake
 from streams.errors import RecordError
 from streams.runtime.consumer import headers_of
@@ -58,8 +60,14 @@ class CloserSlot:
         self._answers_end = answers_end
         self._decide: Final = decide
         self._composed: Final[dict[int, OutRecord | None]] = {}
+        self._accepted_at: Final[dict[int, int]] = {}
+        self._answer_seconds: Final = metrics.ANSWER_SECONDS.labels(services.plan.pipeline)
         self._message: Message | None = None
         self.is_dropped = False
+
+    @property
+    def open_count(self) -> int:
+        return self._closer.open_count
 
     def _is_closed(self, serial: Serial) -> bool:
         if serial.partition == self.partition:
@@ -80,6 +88,8 @@ class CloserSlot:
         if self._shape.sources[source] == REQUEST:
             for close in self._closer.accepted(offset, envelope, message.value()):
                 self._end(close)
+            if envelope.kind is Kind.ITEM and not self._closer.is_closed(offset):
+                self._accepted_at[offset] = message.timestamp()[1]
             self._apply(self._slot.record(source, offset, envelope, message.value()))
         elif envelope.serial is not None and envelope.serial.partition != self.partition:
             self._slot.offsets[source].saw(offset, None)
@@ -167,6 +177,10 @@ class CloserSlot:
 
     def written(self, close: Close) -> None:
         answer = self._composed.pop(close.offset)
+        metrics.CLOSED.labels(self._services.plan.pipeline, close.reason).inc()
+        since = self._accepted_at.pop(close.offset, None)
+        if since is not None:
+            self._answer_seconds.observe(max(0.0, time.time() - since / 1000))
         if answer is not None:
             self._closer.answered.written(close.id, answer.offset, close.offset)
             self._answers_end = max(self._answers_end, answer.offset + 1)

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from streams import metrics
 from streams.core.closer import AnsweredIds, Close
 from streams.core.group import Shape
 from streams.core.lineage import Layout
@@ -82,6 +83,8 @@ class CloserRole:
         self._idle.set()
         self._writer: TransactionWriter | None = None
         self._tasks: Final = Tasks(services.fatal)
+        self._transaction_seconds: Final = metrics.TRANSACTION_SECONDS.labels(services.plan.pipeline)
+        metrics.OPEN.labels(services.plan.pipeline).set_function(self._open_count)
         self._is_closing = False
         self.owner = self._new_owner()
 
@@ -97,6 +100,9 @@ class CloserRole:
             commits_itself=False,
             before_release=self._until_idle,
         )
+
+    def _open_count(self) -> int:
+        return sum(state.open_count for state in self.owner.states if isinstance(state, CloserSlot))
 
     async def _until_idle(self) -> None:
         await self._idle.wait()
@@ -190,6 +196,7 @@ class CloserRole:
             slots = list(dict.fromkeys(slot for slot, _ in batch))
             records = [r for s in slots for r in s.compose([close for slot, close in batch if slot is s])]
             offsets = [p for slot in slots for p in self.owner.places(slot.partition, *slot.committable())]
+            began = time.monotonic()
             try:
                 await in_own_thread(self._writer.write, records, offsets, group, seconds=WRITE_SECONDS)
             except NotCommittedError as error:
@@ -200,6 +207,7 @@ class CloserRole:
                 log.warning("transaction outcome unknown", reason=str(error) or "no reply in time")
                 await self._start_over()
                 return
+            self._transaction_seconds.observe(time.monotonic() - began)
             self.owner.note_committed(offsets)
             for slot, close in batch:
                 slot.written(close)

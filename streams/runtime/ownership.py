@@ -16,6 +16,7 @@ from typing import Final, Protocol
 import structlog
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from streams import metrics
 from streams.core.offsets import SlotMetadata, decode_metadata
 from streams.runtime.consumer import NOT_MEMBER, RETRIABLE, RETRY_SECONDS, ConsumerThread
 from streams.runtime.offsets import OffsetLookup
@@ -66,6 +67,7 @@ class _Owned:
     behind: dict[int, int] = field(default_factory=dict)
     """Source -> end offset that replay has to reach."""
     is_caught_up: bool = False
+    since: float = field(default_factory=time.monotonic)
     is_leaving: bool = False
     """Inside a revoke: one last commit is allowed."""
 
@@ -101,6 +103,9 @@ class SlotOwner:
         self._owned: Final[dict[int, _Owned]] = {}
         self._commit_lock: Final = asyncio.Lock()
         self._tasks: Final = Tasks(on_fatal)
+        self._records: Final = metrics.RECORDS.labels(group)
+        self._slots: Final = metrics.SLOTS.labels(group)
+        self._takeover_seconds: Final = metrics.TAKEOVER_SECONDS.labels(group)
 
     @property
     def consumer_thread(self) -> ConsumerThread:
@@ -171,9 +176,11 @@ class SlotOwner:
             if rest:
                 # Not paused: what still comes of them is dropped, and the takeover seeks to what was committed.
                 self._owned[number] = _Owned(number, rest)
+        self._slots.set(len(self.states))
         return going
 
     def records(self, batch: Sequence[Message]) -> None:
+        self._records.inc(len(batch))
         for message in batch:
             owned = self._owned.get(message.partition() or 0)
             if owned is None or owned.state is None:
@@ -234,11 +241,13 @@ class SlotOwner:
             return
         owned.state = state
         owned.behind = behind
+        self._slots.set(len(self.states))
         self._check_caught_up(owned)
 
     def _check_caught_up(self, owned: _Owned) -> None:
         if not owned.behind and not owned.is_caught_up and owned.state is not None:
             owned.is_caught_up = True
+            self._takeover_seconds.observe(time.monotonic() - owned.since)
             owned.state.caught_up()
             if all(o.is_caught_up for o in self._owned.values()):
                 self.has_joined.set()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from confluent_kafka import KafkaError, Message
 
+from streams import metrics
 from streams.core.coalesce import Coalescer
 from streams.core.failure import Failure
 from streams.core.lane import Fence, Generate, Halt, Lane, LaneEffect, Look, Phase, Prompt, Write, Writing
@@ -49,6 +50,10 @@ class LaneSlot:
         self._coalescers: Final[dict[Writing, Coalescer]] = {}
         self._open_serials: Final[dict[str, set[Serial]]] = {}
         self._is_dropped = False
+        model = worker.engine.model
+        self._tokens_given: Final = metrics.TOKENS.labels(model)
+        self._first_token: Final = metrics.FIRST_TOKEN_SECONDS.labels(model)
+        self._prompts_done: Final = {o: metrics.PROMPTS.labels(model, o) for o in ("done", "refused", "stopped")}
 
     # -- SlotState -------------------------------------------------------------------------------------------------
 
@@ -112,6 +117,7 @@ class LaneSlot:
                     task = self._tasks.pop(writing, None)
                     if task is not None:
                         task.cancel()
+                        self._prompts_done["stopped"].inc()
                 case _:
                     assert_never(effect)
 
@@ -162,6 +168,7 @@ class LaneSlot:
             load.taken(writing, record.prompt, prompt.node.stage, record.weight, time.time())
             async with self._worker.places:
                 load.begun(writing, time.time())
+                metrics.RESUMED.labels(self._worker.engine.model).inc(len(writing.resume))
                 await self._tokens(writing, record)
         except RecordError as error:
             self._apply(self._lane.ended(writing, Failure(error.code, str(error), prompt.node.stage)))
@@ -185,15 +192,22 @@ class LaneSlot:
             return
         coalescer = self._coalescers[writing] = Coalescer(hold=prompt.envelope.hold or record.whole)
         try:
+            began = time.monotonic()
             async with aclosing(self._worker.engine.generate(generation)) as chunks:
                 async for chunk in chunks:
                     if chunk.tokens:
+                        if began:
+                            self._first_token.observe(time.monotonic() - began)
+                            began = 0.0
+                        self._tokens_given.inc(chunk.tokens)
                         self._worker.load.tokens(writing, chunk.tokens, time.time())
                         coalescer.add(Piece(chunk.position, chunk.text, chunk.token_ids, chunk.tokens, chunk.logprobs))
                         self._send_due(writing)
             self._send(writing, coalescer.rest())
+            self._prompts_done["done"].inc()
             self._apply(self._lane.ended(writing))
         except PromptError as error:
+            self._prompts_done["refused"].inc()
             self._apply(self._lane.ended(writing, Failure(error.code, str(error), prompt.node.stage)))
         finally:
             del self._coalescers[writing]

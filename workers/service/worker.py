@@ -14,6 +14,7 @@ import structlog
 from confluent_kafka import Message
 from confluent_kafka.cimpl import NewTopic
 
+from streams import metrics
 from streams.core.failure import Failure
 from streams.core.lineage import Serial
 from streams.core.offsets import SlotMetadata
@@ -93,6 +94,8 @@ class Worker:
         load = await self.engine.load()
         blocks = load.kv_blocks_total or self.engine.max_parallel * self.engine.max_context // BLOCK_TOKENS
         self.load = Load(blocks)
+        metrics.PROMPTS_WAITING.labels(model).set_function(lambda: self.load.waiting)
+        metrics.PROMPTS_RUNNING.labels(model).set_function(lambda: self.load.running)
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._announcer = Announcer(self.producer, name, model, self.load, self._lanes)
         self._owner.start()
