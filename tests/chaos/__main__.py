@@ -17,6 +17,7 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=3.0, help="seconds between faults, on average (3)")
     parser.add_argument("--pipelines", default="generated,reviewed", help="generated, reviewed, or both")
     parser.add_argument("--splits", action="store_true", help="the stages of a pipeline in two kinds of processes")
+    parser.add_argument("--broker-kills", action="store_true", help="SIGKILL for the broker where it is restarted")
     parser.add_argument("--json", action="store_true", help="nothing but the JSON line on standard output")
     given = parser.parse_args()
     seed = SystemRandom().randrange(1_000_000) if given.seed is None else given.seed
@@ -25,7 +26,13 @@ def main() -> int:
     from tests.chaos.round import Options, run_round
 
     options = Options(
-        seed, given.requests, given.minutes * 60, given.every, tuple(given.pipelines.split(",")), given.splits
+        seed,
+        given.requests,
+        given.minutes * 60,
+        given.every,
+        tuple(given.pipelines.split(",")),
+        given.splits,
+        given.broker_kills,
     )
     result = run_round(options, lambda line: print(line, file=sys.stderr if given.json else sys.stdout, flush=True))
     for name, verdict in result.verdicts.items():

@@ -58,6 +58,8 @@ class Options:
     pipelines: tuple[str, ...] = ("generated", "reviewed")
     splits: bool = False
     """Stages in two processes, so that half of them can die; without it fewer processes."""
+    broker_kills: bool = False
+    """The broker is killed where it would be restarted in order."""
 
 
 @dataclass(slots=True)
@@ -119,7 +121,13 @@ class Round:
         self._broken: BaseException | None = None
         for name, plan in self._plans.items():
             self._crew(name, plan)
-        self._schedule = draw(options.seed, list(self._fleet.members), options.seconds, options.every)
+        self._schedule = draw(
+            options.seed,
+            list(self._fleet.members),
+            options.seconds,
+            options.every,
+            broker_kills=options.broker_kills,
+        )
 
     def _crew(self, name: str, plan: Plan) -> None:
         stages = [stage.name for stage in plan.stages]
@@ -252,9 +260,12 @@ class Round:
             self._kafka.resume()
         else:
             self._counts["broker_restarts"] += 1
-            self._kafka.kill()
+            if fault.what == "broker-kill":
+                self._kafka.kill()
+            else:
+                self._kafka.stop()
             time.sleep(fault.lasts)
-            self._kafka.restart()
+            self._kafka.start()
         self._fleet.note("the broker is back")
 
     def _settle(self, answers: AnswerWatch, producer: Producer) -> None:
