@@ -100,8 +100,7 @@ class Fold:
                 if assertion in evaluators:
                     evaluators[assertion].health.count(fault)
             case _:
-                for evaluator in evaluators.values():
-                    evaluator.absorb(event)
+                self.engine.end(event)
                 if (was := self._open.pop(event.observation_id, None)) is not None:
                     was.open -= 1
 
