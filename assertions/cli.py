@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +23,8 @@ from assertions.offline import evaluate, labelled, read_labels, read_observation
 from assertions.subscription import Since
 from assertions.subscription import alerts as subscribe
 from assertions.webhooks import Webhook, deliver
-from streams.cli.options import AsJson, Bootstrap, kafka_or_fail, messages, print_json
+from streams.cli.options import AsJson, Bootstrap, HealthFile, kafka_or_fail, messages, print_json
+from streams.cli.service import run_until_stopped
 from streams.settings import KafkaSettings
 
 app = typer.Typer(no_args_is_help=True, help="Run model assertions and see how they are doing.")
@@ -86,8 +86,13 @@ def run(
     group: Annotated[str, typer.Option(help="Processes of one group share the judging.")] = "default",
     intake: Annotated[bool, typer.Option(help="Read the pipelines; one process of a group does.")] = True,
     bootstrap: Bootstrap = None,
+    health_file: HealthFile = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Judge live traffic until Ctrl-C."""
+    """Judge live traffic until Ctrl-C or SIGTERM.
+
+    Examples: descant assertions run examples.factcheck.assertions · descant assertions run mine --no-intake
+    """
     try:
         from assertions.processor.runner import Runner  # noqa: PLC0415 needs the extra
     except ModuleNotFoundError as error:
@@ -98,14 +103,9 @@ def run(
     found, plans = load(modules or ())
     kafka = KafkaSettings(bootstrap=kafka_or_fail(bootstrap))
     runner = Runner(kafka, found, group=group, plans=plans, with_intake=intake)
-
-    async def until_told() -> None:
-        for kind in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(kind, runner.stop)
-        messages.print(f"{len(found)} assertions on {kafka.bootstrap}; Ctrl-C stops", style="dim")
-        await runner.run()
-
-    asyncio.run(until_told())
+    run_until_stopped(
+        runner, {"assertions": len(found), "kafka": kafka.bootstrap}, as_json=as_json, health_file=health_file
+    )
 
 
 @app.command("list")

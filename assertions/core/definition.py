@@ -106,13 +106,13 @@ class Assertion:
     is_early: bool = False
     """Judges a text while it is generated, not only when it has ended."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    is_async: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_async", inspect.iscoroutinefunction(self.function))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
-
-    @property
-    def is_async(self) -> bool:
-        return inspect.iscoroutinefunction(self.function)
 
     @property
     def pipeline(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from assertions.core.definition import Assertion
-from assertions.core.observation import Observation, canonical, digest
+from assertions.core.observation import JOINED, Observation, canonical, digest
 from assertions.core.severity import Finding
 
 FLAG_TYPE: Final = "descant.assertions.flag.v1"
@@ -128,6 +128,12 @@ class Flag(Model):
     @property
     def pipeline(self) -> str:
         return self.data.lineage.pipeline
+
+    @property
+    def observation(self) -> str:
+        """Id of the example, as `data.window` of other flags names it."""
+        place = self.data.lineage
+        return "/".join((place.pipeline, JOINED.join(place.stages), place.serial, place.path, place.run))
 
     def to_bytes(self) -> bytes:
         return self.model_dump_json(exclude_none=True).encode()

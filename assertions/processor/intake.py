@@ -41,6 +41,9 @@ TICK_SECONDS: Final = 0.5
 # Behind the wall clock by as much as a broker's append times may be, before `lateness` has to help.
 TICK_BEHIND_SECONDS: Final = 1.0
 ASSIGNED_SECONDS: Final = 60.0
+# A pipeline makes its topics when it is started; one that was started together with the processors has them by then.
+TOPICS_SECONDS: Final = 60.0
+TOPICS_LOOK_SECONDS: Final = 0.25
 # Topics are read side by side, so that an answer can be read before an item that it rests on. Answers wait until every
 # stage's partition was read up to the answer's time or to its end, and this long for a fetch that was under way then.
 SETTLE_SECONDS: Final = 0.25
@@ -76,7 +79,9 @@ class Intake:
         partitions: int,
         plans: Iterable[Plan] = (),
         clock: Callable[[], float] = time.time,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
+        """on_ready: called once, from the thread of `run`, when what is produced from then on is seen."""
         self._kafka: Final = kafka
         self._group: Final = group
         self._partitions: Final = partitions
@@ -96,8 +101,9 @@ class Intake:
         """Of each stage's partition: time of the last record, or infinity at its end."""
         self._closing: Final[deque[_Closing]] = deque()
         self._refused: BaseException | None = None
-        self.is_ready: Final = threading.Event()
-        """All partitions are assigned: what comes from now on is seen."""
+        self._on_ready: Final = on_ready
+        self._is_ready = False
+        """All partitions are assigned."""
         self.unreadable = 0
         """Records that were not ours or not whole; the pipeline itself dead-letters those."""
 
@@ -137,6 +143,8 @@ class Intake:
         )
         try:
             total = self._count_partitions(consumer)
+            if self._stopping.is_set():
+                return
             consumer.subscribe(self.topics)
             self._loop(consumer, producer, total)
         finally:
@@ -145,14 +153,24 @@ class Intake:
             self._judge.close()
 
     def _count_partitions(self, consumer: Consumer) -> int:
-        known = consumer.list_topics(timeout=10).topics
-        missing = [topic for topic in self.topics if topic not in known]
-        if missing:
-            raise AssertionSetupError(
-                f"there is no topic {missing[0]!r}: no such pipeline or stage has run on this Kafka. "
-                "Start the pipeline first (descant run), or correct the assertion's on=."
-            )
-        return sum(len(known[topic].partitions) for topic in self.topics)
+        """Waits for the topics, so that processors and pipeline may be started together."""
+        ends_at = time.monotonic() + TOPICS_SECONDS
+        told = ""
+        while not self._stopping.is_set():
+            known = consumer.list_topics(timeout=10).topics
+            missing = next((topic for topic in self.topics if topic not in known or not known[topic].partitions), None)
+            if missing is None:
+                return sum(len(known[topic].partitions) for topic in self.topics)
+            if time.monotonic() > ends_at:
+                raise AssertionSetupError(
+                    f"there is no topic {missing!r}: no such pipeline or stage has run on this Kafka. "
+                    "Start the pipeline first (descant run), or correct the assertion's on=."
+                )
+            if missing != told:
+                log.info("waiting for a topic", topic=missing)
+                told = missing
+            self._stopping.wait(TOPICS_LOOK_SECONDS)
+        return 0
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
@@ -178,7 +196,7 @@ class Intake:
             producer.poll(0)
             if self._refused is not None:
                 raise self._refused
-            if not self.is_ready.is_set():
+            if not self._is_ready:
                 self._check_assigned(consumer, total, now - started)
             if now - last_commit >= COMMIT_SECONDS:
                 last_commit = now
@@ -186,7 +204,7 @@ class Intake:
         self._commit(consumer, producer)
 
     def _tick(self, outgoing: dict[int, list[Logged]], *, is_idle: bool) -> None:
-        if is_idle and self.is_ready.is_set():
+        if is_idle and self._is_ready:
             self._latest = max(self._latest, self._clock() - TICK_BEHIND_SECONDS)
         for assembler in self._assemblers.values():
             self._spread(assembler.expire(self._latest), outgoing)
@@ -207,7 +225,8 @@ class Intake:
 
     def _check_assigned(self, consumer: Consumer, total: int, waited: float) -> None:
         if len(consumer.assignment()) == total:
-            self.is_ready.set()
+            self._is_ready = True
+            self._on_ready()
         elif waited > ASSIGNED_SECONDS:
             raise AssertionSetupError(
                 f"another intake of group {self._group!r} is running. Give this one --no-intake to share the judging, "
