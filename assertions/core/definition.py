@@ -75,9 +75,14 @@ class Member:
 
     def typed(self, adapters: Sequence[TypeAdapter[Any] | None]) -> tuple[Any, ...]:
         if self._typed is None:
-            self._typed = tuple(
-                value if adapter is None else adapter.validate_python(value)
-                for value, adapter in zip(self.observation.values, adapters, strict=True)
+            values = self.observation.values
+            self._typed = (
+                values
+                if all(adapter is None for adapter in adapters)
+                else tuple(
+                    value if adapter is None else adapter.validate_python(value)
+                    for value, adapter in zip(values, adapters, strict=True)
+                )
             )
         return self._typed
 

@@ -75,9 +75,17 @@ class Timeline:
         spec = assertion.window
         if spec is None:
             return ()
+        at = self.find(entry)
+        if spec.count is not None:
+            nearest = self.entries[max(0, at - spec.count) : at]
+            # Nearly always all of these are whole and near enough: no need to walk.
+            if not nearest or (
+                not entry.time - nearest[0].time > spec.seconds
+                and all(each.observation.is_complete for each in nearest)
+            ):
+                return tuple([each.member for each in nearest])
         window: list[Member] = []
-        for at in range(self.find(entry) - 1, -1, -1):
-            earlier = self.entries[at]
+        for earlier in self.entries[at - 1 :: -1] if at else ():
             if entry.time - earlier.time > spec.seconds or len(window) == spec.count:
                 break
             if earlier.observation.is_complete:
