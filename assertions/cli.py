@@ -235,6 +235,7 @@ def describe(assertion: Assertion) -> dict[str, Any]:
         "window": None if window is None else {"count": window.count, "seconds": window.seconds},
         "limit_seconds": assertion.limit_seconds,
         "early": assertion.is_early,
+        "enforce": assertion.enforce,
         "module": assertion.function.__module__,
         "description": assertion.description,
     }

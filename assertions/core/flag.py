@@ -92,6 +92,9 @@ class FlagDetail(Model):
     window: tuple[str, ...] = ()
     """Ids of the observations that it was judged against, nearest last."""
     correction: CorrectionRef | None = None
+    decision: Literal["abort"] | None = None
+    """What the assertion enforces: "abort" asks the pipeline to end the request, whose answer then says so, unless it
+    was answered first."""
     versions: Versions = Versions()
 
 
@@ -195,6 +198,7 @@ def make_flag(
                 changes=dict(correction.changes),
                 additions=correction.additions,
             ),
+            decision=assertion.enforce,
             versions=Versions(plan=observation.plan, model=observation.model),
         ),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import tempfile
 import time
 import uuid
 from collections import deque
@@ -67,8 +68,11 @@ class Processor:
         self._instance: Final = uuid.uuid4().hex[:8]
         self._health_at = 0.0
         self._past: dict[str, Health] = {}
+        # Faust makes its folder even where it keeps nothing on disk, and by default in the working directory.
+        self._folder: Final = tempfile.TemporaryDirectory(prefix="descant-assertions-", ignore_cleanup_errors=True)
         self.app: Final = faust.App(
             app_id(group),
+            datadir=self._folder.name,
             broker=[f"kafka://{server}" for server in kafka.bootstrap.split(",")],
             store="memory://",
             topic_partitions=partitions,
@@ -144,6 +148,7 @@ class Processor:
 
     def _fold(self, partition: _Partition, number: int, offset: int, value: bytes) -> None:
         flags = partition.fold.take(offset, decode_batch(value), time.time())
+        self._publisher.enforce(flags)
         self._publisher.write(number, self._flags.admit(number, flags))
         if partition.is_replaying and offset + 1 >= partition.end:
             partition.is_replaying = False
@@ -201,6 +206,7 @@ class Processor:
         for partition in self._partitions.values():
             partition.judge.close()
         self._publisher.flush()
+        self._folder.cleanup()
 
 
 def _security(kafka: KafkaSettings) -> dict[str, Any]:

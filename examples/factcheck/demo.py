@@ -1,6 +1,6 @@
 """`descant demo`: a language model's answers, checked claim by claim while it writes them, over a real Kafka.
 
-Starts what it needs as child processes (Kafka unless one is named, a process a stage, model workers, assertions), asks its
+Starts what it needs as child processes (Kafka unless one is named, each stage, model workers, assertions), asks its
 questions twice, with and without streaming between the stages, and compares. Nothing is left running.
 """
 
