@@ -35,6 +35,10 @@ from streams.settings import KafkaSettings
 
 BATCH_RECORDS: Final = 500
 POLL_SECONDS: Final = 0.05
+# While records come faster than this, each look takes what comes within a few milliseconds together: a record of the
+# log costs its readers more than an item in it does. A record that comes alone is passed on at once.
+BUSY_SECONDS: Final = 0.02
+LINGER_SECONDS: Final = 0.005
 COMMIT_SECONDS: Final = 1.0
 # Records of an idle pipeline's log, one a partition and interval: they move the watermark, so that flags come to stand.
 TICK_SECONDS: Final = 0.5
@@ -177,11 +181,15 @@ class Intake:
             self._refused = BrokerError(f"the observation log does not take records: {error}")
 
     def _loop(self, consumer: Consumer, producer: Producer, total: int) -> None:
-        started = last_commit = last_tick = time.monotonic()
+        started = last_commit = last_tick = last_records = time.monotonic()
         while not self._stopping.is_set():
             first = consumer.poll(POLL_SECONDS)
-            messages = [first, *consumer.consume(BATCH_RECORDS - 1, 0)] if first is not None else []
             now = time.monotonic()
+            linger = LINGER_SECONDS if now - last_records < BUSY_SECONDS else 0
+            messages = [first, *consumer.consume(BATCH_RECORDS - 1, linger)] if first is not None else []
+            now = time.monotonic()
+            if messages:
+                last_records = now
             outgoing: dict[int, list[Logged]] = defaultdict(list)
             for message in messages:
                 self._spread(self._read(message), outgoing)
