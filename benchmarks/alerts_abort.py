@@ -81,9 +81,12 @@ class Forbidding:
 
 
 @asynccontextmanager
-async def judged(kafka: KafkaForTests, name: str) -> AsyncGenerator[None, None]:
+async def judged(
+    kafka: KafkaForTests, name: str, module: str = "benchmarks.alerts_forbidden"
+) -> AsyncGenerator[None, None]:
+    """Processors of a module's assertions beside the pipeline of this name."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "assertions", "run", "benchmarks.alerts_forbidden", "--group", name, "--json"),
+        *(sys.executable, "-m", "assertions", "run", module, "--group", name, "--json"),
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, PIPELINE_VARIABLE: name, "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap},
     )

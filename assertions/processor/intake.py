@@ -261,7 +261,7 @@ class Intake:
                 if entry.reason == DUPLICATE:
                     self._wait(at, (topic, partition, offset), pipeline, Serial(partition, entry.offset), None)
                 return []
-            envelope = parse_envelope(_headers(message))
+            envelope = parse_envelope(headers_of(message))
             if stage == "answers":
                 if envelope.serial is not None:
                     self._wait(at, (topic, partition, offset), pipeline, envelope.serial, envelope)
@@ -313,6 +313,6 @@ class Intake:
             log.warning("intake offsets not committed", reason=str(error.args[0]))
 
 
-def _headers(message: Message) -> list[tuple[str, bytes | None]]:
+def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
     given: Any = message.headers() or []
     return [(name, value.encode() if isinstance(value, str) else value) for name, value in given]
