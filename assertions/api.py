@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from assertions.core.consistency import ConsistencyRule, Transition
 from assertions.core.definition import (
+    ENFORCEMENTS,
     LATENESS_SECONDS,
     LIMIT_SECONDS,
     PER_REQUEST,
     Assertion,
+    Enforcement,
     On,
     check_name,
     check_seconds,
@@ -39,6 +41,7 @@ def assertion(
     lateness: float = LATENESS_SECONDS,
     limit_seconds: float = LIMIT_SECONDS,
     early: bool = False,
+    enforce: Enforcement | None = None,
     registry: Registry = REGISTRY,
 ) -> Callable[[Callable[..., Any]], Assertion]:
     """Make a function of a stage's output a model assertion.
@@ -52,6 +55,8 @@ def assertion(
     lateness       seconds that an observation may come after later ones and still count exactly
     limit_seconds  longest time for one example; beyond it the assertion is reported as hanging
     early          judge a text already while it is generated; flags are provisional until it has ended
+    enforce        "abort": a request that it flags is ended, if it is not answered yet; the answer is the typed error
+                   `cancelled` that names the assertion and the flag. Default: report only
 
     The function returns a number ≥ 0 (0: nothing wrong), a bool, a Severity, or Abstain; it may be async.
     Raises AssertionSetupError or DuplicateAssertionError where it is defined.
@@ -60,6 +65,8 @@ def assertion(
     def define(function: Callable[..., Any]) -> Assertion:
         called = check_name(name if name is not None else getattr(function, "__name__", ""))
         stages = targets(on)
+        if enforce is not None and enforce not in ENFORCEMENTS:
+            raise AssertionSetupError(f"enforce={enforce!r}: it may be 'abort'.")
         adapters, takes_window = parameters(function, len(stages), called)
         has_window = window is not None or within is not None or per is not None
         if takes_window and not has_window:
@@ -89,6 +96,7 @@ def assertion(
             lateness=check_seconds("lateness", lateness),
             limit_seconds=check_seconds("limit_seconds", limit_seconds),
             is_early=early,
+            enforce=enforce,
         )
         registry.add(made)
         return made

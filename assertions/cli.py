@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,13 +18,17 @@ from rich.table import Table
 from assertions.catalogue import load
 from assertions.core.definition import Assertion
 from assertions.core.flag import Flag, FlagState
+from assertions.core.observation import Observation
 from assertions.errors import AssertionSetupError
 from assertions.history import flags_of, health_of
 from assertions.offline import evaluate, labelled, read_labels, read_observations
+from assertions.ranges import observations_of
 from assertions.subscription import Since
 from assertions.subscription import alerts as subscribe
 from assertions.webhooks import Webhook, deliver
-from streams.cli.options import AsJson, Bootstrap, kafka_or_fail, messages, print_json
+from streams.cli.options import AsJson, Bootstrap, HealthFile, kafka_or_fail, messages, print_json
+from streams.cli.service import run_until_stopped
+from streams.core.plan import Plan
 from streams.settings import KafkaSettings
 
 app = typer.Typer(no_args_is_help=True, help="Run model assertions and see how they are doing.")
@@ -86,8 +90,13 @@ def run(
     group: Annotated[str, typer.Option(help="Processes of one group share the judging.")] = "default",
     intake: Annotated[bool, typer.Option(help="Read the pipelines; one process of a group does.")] = True,
     bootstrap: Bootstrap = None,
+    health_file: HealthFile = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Judge live traffic until Ctrl-C."""
+    """Judge live traffic until Ctrl-C or SIGTERM.
+
+    Examples: descant assertions run examples.factcheck.assertions · descant assertions run mine --no-intake
+    """
     try:
         from assertions.processor.runner import Runner  # noqa: PLC0415 needs the extra
     except ModuleNotFoundError as error:
@@ -98,14 +107,9 @@ def run(
     found, plans = load(modules or ())
     kafka = KafkaSettings(bootstrap=kafka_or_fail(bootstrap))
     runner = Runner(kafka, found, group=group, plans=plans, with_intake=intake)
-
-    async def until_told() -> None:
-        for kind in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(kind, runner.stop)
-        messages.print(f"{len(found)} assertions on {kafka.bootstrap}; Ctrl-C stops", style="dim")
-        await runner.run()
-
-    asyncio.run(until_told())
+    run_until_stopped(
+        runner, {"assertions": len(found), "kafka": kafka.bootstrap}, as_json=as_json, health_file=health_file
+    )
 
 
 @app.command("list")
@@ -149,19 +153,39 @@ def show(name: str, module: Module = None, bootstrap: Bootstrap = None, as_json:
 
 
 @app.command("test")
-def run_over_file(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Observations: JSON lines or Parquet.")],
+def judge_again(
+    file: Annotated[
+        Path | None, typer.Argument(exists=True, dir_okay=False, help="Observations: JSON lines or Parquet.")
+    ] = None,
     module: Module = None,
     name: Annotated[str | None, typer.Option(help="Only this assertion.")] = None,
+    topic: Annotated[
+        str | None, typer.Option(metavar="PIPELINE.STAGE", help="Instead of a file: what is on this topic, answered.")
+    ] = None,
+    since: Annotated[str, typer.Option(help="With --topic: beginning, a time or an age (15m, 2h, 30d).")] = "1h",
     labels: Annotated[
         Path | None, typer.Option(exists=True, help="Judge what people said instead: labels, JSON lines.")
     ] = None,
+    bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run assertions over a file: the flags are those of a live run."""
-    found, _ = load(module or ())
+    """Run assertions over a file or a range of a topic: the flags are those of a live run. Writes nothing to Kafka.
+
+    Examples: descant assertions test observations.jsonl -m mine · descant assertions test --topic factcheck.verdict
+    --since 2h -m examples.factcheck.assertions
+    """
+    found, plans = load(module or ())
     chosen = [choose(found, name)] if name else found
-    observations = read_observations(file)
+    observations: Iterable[Observation]
+    if file is not None and topic is None:
+        observations = read_observations(file)
+    elif topic is not None and file is None:
+        chosen = [each for each in chosen if topic in map(str, each.on)]
+        if not chosen:
+            raise AssertionSetupError(f"none of these assertions looks at {topic!r}: name their module with --module.")
+        observations = _on_topic(KafkaSettings(bootstrap=kafka_or_fail(bootstrap)), chosen, plans, parse_since(since))
+    else:
+        raise AssertionSetupError("name a file of observations, or --topic PIPELINE.STAGE; one of them.")
     if labels is not None:
         observations = labelled(observations, read_labels(labels))
     result = evaluate(chosen, observations)
@@ -188,6 +212,15 @@ def run_over_file(
             health.last_error,
         )
     console.print(table)
+
+
+def _on_topic(kafka: KafkaSettings, chosen: list[Assertion], plans: list[Plan], since: Since) -> Iterable[Observation]:
+    pipeline = chosen[0].pipeline
+    plan = next((each for each in plans if each.pipeline == pipeline), None)
+    read = observations_of(kafka, pipeline, chosen, plan, since)
+    left_out = f"{read.open_requests} requests without an answer, {read.unreadable} records that are not whole"
+    messages.print(f"{len(read.standing)} observations; left out: {left_out}", style="dim")
+    return read.standing.values()
 
 
 @app.command()
@@ -235,6 +268,7 @@ def describe(assertion: Assertion) -> dict[str, Any]:
         "window": None if window is None else {"count": window.count, "seconds": window.seconds},
         "limit_seconds": assertion.limit_seconds,
         "early": assertion.is_early,
+        "enforce": assertion.enforce,
         "module": assertion.function.__module__,
         "description": assertion.description,
     }

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from pydantic import ValidationError
 
 from assertions.core.flag import Flag
@@ -24,7 +24,7 @@ STALE_SECONDS: Final = 60.0
 def flags_of(kafka: KafkaSettings, assertion: str | None, since: Since) -> dict[str, Flag]:
     """Flag id → its newest record."""
     newest: dict[str, Flag] = {}
-    for message in _read(kafka, FLAGS, since):
+    for message in read_topic(kafka, FLAGS, since):
         try:
             flag = Flag.from_bytes(message.value() or b"")
         except ValidationError:
@@ -37,7 +37,7 @@ def flags_of(kafka: KafkaSettings, assertion: str | None, since: Since) -> dict[
 def health_of(kafka: KafkaSettings) -> dict[str, dict[str, Any]]:
     """Assertion → its newest health, of the instance that said something last."""
     found: dict[str, dict[str, Any]] = {}
-    for message in _read(kafka, HEALTH, "beginning"):
+    for message in read_topic(kafka, HEALTH, "beginning"):
         state = json.loads(message.value() or b"{}")
         name = state.get("assertion")
         if name is None or time.time() - state.get("time", 0) > STALE_SECONDS:
@@ -48,9 +48,16 @@ def health_of(kafka: KafkaSettings) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _read(kafka: KafkaSettings, topic: str, since: Since) -> Iterator[Message]:
-    """Up to the end as it is now."""
-    consumer = Consumer({**kafka.client(), "group.id": "assertions.history"})
+def read_topic(kafka: KafkaSettings, topic: str, since: Since) -> Iterator[Message]:
+    """A topic's records, up to its end as it is now. What transactions aborted is left out."""
+    consumer = Consumer(
+        {
+            **kafka.client(),
+            "group.id": "assertions.history",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        }
+    )
     try:
         known = consumer.list_topics(topic, timeout=10).topics.get(topic)
         ends: dict[int, int] = {}
@@ -71,8 +78,12 @@ def _read(kafka: KafkaSettings, topic: str, since: Since) -> Iterator[Message]:
         give_up = time.monotonic() + SILENCE_SECONDS
         while ends:
             for message in consumer.consume(500, 0.1):
-                if message.error() is not None:
-                    raise BrokerError(f"{topic} cannot be read: {message.error()}") from KafkaException(message.error())
+                if (error := message.error()) is not None and error.code() == KafkaError._PARTITION_EOF:
+                    # Behind the last marker of a transaction, which is no message and does not move the position.
+                    ends.pop(int(message.partition() or 0), None)
+                    continue
+                if error is not None:
+                    raise BrokerError(f"{topic} cannot be read: {error}") from KafkaException(error)
                 give_up = time.monotonic() + SILENCE_SECONDS
                 yield message
             for place in consumer.position(starts):

@@ -47,8 +47,8 @@ class Alerts:
             while True:
                 for message in await asyncio.to_thread(_batch, consumer):
                     flag = self._read(message)
-                    if flag is not None and self._sieve.admits(flag, time.monotonic()):
-                        yield flag
+                    for delivered in () if flag is None else self._sieve.take(flag, time.monotonic()):
+                        yield delivered
                     if self._resume is not None:
                         # Behind the yield: a flag is done with when the subscriber asks for the next one.
                         consumer.store_offsets(message)
@@ -135,6 +135,7 @@ def alerts(
     resume         a name: the position is kept in Kafka, and subscribers of one name share the flags
 
     A flag is delivered once, when it is raised; its withdrawal follows if its run was superseded (`flag.state`).
+    Answers that disagree are flagged each, and one alert names them all (`held_back.named`).
     With `resume`, a flag being worked on when the subscriber died comes again.
     Raises AssertionSetupError when there is no flags topic, BrokerError when Kafka cannot be read.
     """

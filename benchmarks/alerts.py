@@ -4,7 +4,9 @@
 
 Everything is measured in one run on one Kafka. Latency: 500 items/s, 20 assertions, every tenth item is flagged; from
 just before `produce` to a consumer's receipt of the flag. Throughput: a backlog of items is there when the processor
-starts; items between the first and the last flag, by their times on the topic. The naive agent reads the same items.
+starts; items between the first and the last flag, by their times on the topic, and by the CPU time that the process used
+meanwhile, which other work on the machine hardly changes. The naive agent reads the same items; the ratio is that of
+items a second of CPU time, `ratio_by_clock` that by the clock.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
@@ -46,15 +50,18 @@ def main() -> None:
     with kafka_for_tests() as kafka:
         ensure_shared(KafkaSettings(bootstrap=kafka.bootstrap))
         latencies = steady(kafka, given.seconds)
-        rate = backlog(kafka, given.backlog)
+        ours = backlog(kafka, given.backlog)
         naive = naive_backlog(kafka, given.backlog)
     quantiles = statistics.quantiles(latencies, n=100)
     figures = {
         "p50_ms": round(quantiles[49] * 1000, 1),
         "p99_ms": round(quantiles[98] * 1000, 1),
-        "items_per_s": round(rate),
-        "ratio_to_naive_faust": round(rate / naive, 1),
-        "naive_items_per_s": round(naive),
+        "items_per_s": round(ours.per_core),
+        "ratio_to_naive_faust": round(ours.per_core / naive.per_core, 1),
+        "naive_items_per_s": round(naive.per_core),
+        "items_per_s_by_clock": round(ours.by_clock),
+        "naive_items_per_s_by_clock": round(naive.by_clock),
+        "ratio_by_clock": round(ours.by_clock / naive.by_clock, 1),
         "flags_timed": len(latencies),
         "load_items_per_s": RATE,
         "assertions": 20,
@@ -98,11 +105,12 @@ class Load:
 
 
 @contextmanager
-def process(kafka: KafkaForTests, *command: str, pipeline: str) -> Iterator[None]:
+def process(kafka: KafkaForTests, *command: str, pipeline: str) -> Iterator[int]:
+    """Its process id."""
     environment = {**os.environ, "BENCH_PIPELINE": pipeline, "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap}
     running = subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=subprocess.DEVNULL)
     try:
-        yield
+        yield running.pid
     finally:
         running.terminate()
         try:
@@ -115,6 +123,41 @@ def process(kafka: KafkaForTests, *command: str, pipeline: str) -> Iterator[None
 def _check(holds: bool, otherwise: str) -> None:
     if not holds:
         raise BrokerError(otherwise)
+
+
+@dataclass(frozen=True)
+class Throughput:
+    by_clock: float
+    """Items a second."""
+    per_core: float
+    """Items a second of CPU time."""
+
+
+class Meter:
+    """CPU time that a process used between its first flag and its last."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, float] = {}
+        self._cpu: list[tuple[int, float]] = []
+
+    def take(self, key: str, at: float, pid: int) -> None:
+        self.times.setdefault(key, at)
+        if not self._cpu or len(self.times) >= self._cpu[-1][0] + 50:
+            self._cpu.append((len(self.times), cpu_seconds(pid)))
+
+    def throughput(self) -> Throughput:
+        """Every tenth item has a flag."""
+        first, *_, last = sorted(self.times.values())
+        (from_flags, from_cpu), *_, (to_flags, to_cpu) = self._cpu
+        return Throughput(
+            (len(self.times) - 1) * 10 / (last - first), (to_flags - from_flags) * 10 / (to_cpu - from_cpu)
+        )
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process, all threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Reader:
@@ -173,25 +216,26 @@ def _write_steadily(load: Load, first: int, last: int) -> None:
     load.producer.flush()
 
 
-def backlog(kafka: KafkaForTests, count: int) -> float:
+def backlog(kafka: KafkaForTests, count: int) -> Throughput:
     load = Load(kafka)
     for n in range(count):
         load.write(n)
     load.producer.flush()
-    times: dict[str, float] = {}
+    meter = Meter()
 
     def take(flag: dict[str, Any], at: float) -> None:
         if flag["source"] == f"/{load.pipeline}/verdict" and flag["data"]["assertion"]["name"] == "marked":
-            times.setdefault(flag["id"], at)
+            meter.take(flag["id"], at, running)
 
     reader = Reader(kafka, FLAGS)
-    with process(kafka, "assertions", "run", "benchmarks.watched", "--group", load.pipeline, pipeline=load.pipeline):
-        reader.until(lambda: len(times) >= count // 10, take)
+    command = ("assertions", "run", "benchmarks.watched", "--group", load.pipeline)
+    with process(kafka, *command, pipeline=load.pipeline) as running:
+        reader.until(lambda: len(meter.times) >= count // 10, take)
     reader.close()
-    return _rate(list(times.values()))
+    return meter.throughput()
 
 
-def naive_backlog(kafka: KafkaForTests, count: int) -> float:
+def naive_backlog(kafka: KafkaForTests, count: int) -> Throughput:
     source, flags = kafka.unique("naive"), kafka.unique("naive-flags")
     kafka.create_topics(source, flags, partitions=PARTITIONS, config={"message.timestamp.type": "LogAppendTime"})
     # Faust makes them as well, but may start before they are in its metadata, and then its agent dies.
@@ -202,23 +246,18 @@ def naive_backlog(kafka: KafkaForTests, count: int) -> float:
         producer.produce(source, json.dumps(item(n)).encode(), f"r{n}", partition=n % PARTITIONS)
         producer.poll(0)
     producer.flush()
-    times: list[float] = []
+    meter = Meter()
 
     def take(flag: dict[str, Any], at: float) -> None:
         if flag.get("assertion") == "marked":
-            times.append(at)
+            meter.take(flag["example"]["text"], at, running)
 
     reader = Reader(kafka, flags)
     command = ("benchmarks.naive_faust", kafka.bootstrap, source, flags, str(PARTITIONS))
-    with process(kafka, *command, pipeline=source):
-        reader.until(lambda: len(times) >= count // 10, take)
+    with process(kafka, *command, pipeline=source) as running:
+        reader.until(lambda: len(meter.times) >= count // 10, take)
     reader.close()
-    return _rate(times)
-
-
-def _rate(times: list[float]) -> float:
-    """Items a second between the first flag and the last: every tenth item has one."""
-    return (len(times) - 1) * 10 / (max(times) - min(times))
+    return meter.throughput()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import tempfile
 from typing import Any
 
 import faust
@@ -20,6 +21,7 @@ def make_app(bootstrap: str, topic: str, flags: str, partitions: int) -> Any:
         f"naive-{topic}",
         broker=f"kafka://{bootstrap}",
         store="memory://",
+        datadir=tempfile.mkdtemp(prefix="descant-naive-"),
         topic_partitions=partitions,
         web_enabled=False,
         topic_disable_leader=True,

@@ -206,6 +206,14 @@ class ConsistencyRule:
         return tuple(_readable(each) for each in proposed if each is not None)
 
 
+def said(step: Step, key: str) -> Iterator[tuple[str, str]]:
+    """(attribute, value in one spelling) of the step's outputs of one identifier."""
+    for output in step.outputs:
+        if output.id == key:
+            for name, value in output.attrs.items():
+                yield name, canonical(_readable(value))
+
+
 def _recordings(steps: Sequence[Step]) -> Iterator[tuple[int, int]]:
     """Index ranges without a pause longer than the horizon: over a pause nothing is known to have changed."""
     start = 0

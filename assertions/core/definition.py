@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, get_args
 
 from pydantic import TypeAdapter
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from assertions.core.consistency import ConsistencyRule
 
 PER_REQUEST: Final = "request"
+Enforcement: TypeAlias = Literal["abort"]
+ENFORCEMENTS: Final[tuple[Enforcement, ...]] = get_args(Enforcement)
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,119}")
 
 # How long after an observation's event time another may still come before it. Kafka's append times are ordered within a
@@ -75,9 +77,14 @@ class Member:
 
     def typed(self, adapters: Sequence[TypeAdapter[Any] | None]) -> tuple[Any, ...]:
         if self._typed is None:
-            self._typed = tuple(
-                value if adapter is None else adapter.validate_python(value)
-                for value, adapter in zip(self.observation.values, adapters, strict=True)
+            values = self.observation.values
+            self._typed = (
+                values
+                if all(adapter is None for adapter in adapters)
+                else tuple(
+                    value if adapter is None else adapter.validate_python(value)
+                    for value, adapter in zip(values, adapters, strict=True)
+                )
             )
         return self._typed
 
@@ -105,14 +112,16 @@ class Assertion:
     limit_seconds: float = LIMIT_SECONDS
     is_early: bool = False
     """Judges a text while it is generated, not only when it has ended."""
+    enforce: Enforcement | None = None
+    """What is done about a request that it flags; None: reported only."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    is_async: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_async", inspect.iscoroutinefunction(self.function))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
-
-    @property
-    def is_async(self) -> bool:
-        return inspect.iscoroutinefunction(self.function)
 
     @property
     def pipeline(self) -> str:

@@ -11,7 +11,7 @@ from assertions.core.consistency import Step
 from assertions.core.definition import Assertion, Member
 from assertions.core.evaluator import Evaluator, Task
 from assertions.core.flag import Flag
-from assertions.core.observation import Event, Observation, Seen, Watermark
+from assertions.core.observation import Closed, Event, Observation, Seen, Superseded, Watermark
 from assertions.core.severity import Broken, Outcome
 
 
@@ -70,9 +70,14 @@ class Engine:
                 self._see(event)
                 self._advance(event.observation.time)
             else:
-                for evaluator in self._evaluators.values():
-                    evaluator.absorb(event)
+                self.end(event)
         return self._settle()
+
+    def end(self, event: Closed | Superseded) -> None:
+        """An observation stands now, or never happened."""
+        for evaluator in self._evaluators.values():
+            if evaluator.holds(event.observation_id):
+                evaluator.absorb(event)
 
     def take_keyed(self, name: str, event: Event, keys: Sequence[str]) -> None:
         """An event for one assertion, whose keys somebody else found; `settle` gives the flags."""

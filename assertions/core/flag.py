@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from assertions.core.definition import Assertion
-from assertions.core.observation import Observation, canonical, digest
+from assertions.core.observation import JOINED, Observation, canonical, digest
 from assertions.core.severity import Finding
 
 FLAG_TYPE: Final = "descant.assertions.flag.v1"
@@ -92,6 +92,9 @@ class FlagDetail(Model):
     window: tuple[str, ...] = ()
     """Ids of the observations that it was judged against, nearest last."""
     correction: CorrectionRef | None = None
+    decision: Literal["abort"] | None = None
+    """What the assertion enforces: "abort" asks the pipeline to end the request, whose answer then says so, unless it
+    was answered first."""
     versions: Versions = Versions()
 
 
@@ -128,6 +131,12 @@ class Flag(Model):
     @property
     def pipeline(self) -> str:
         return self.data.lineage.pipeline
+
+    @property
+    def observation(self) -> str:
+        """Id of the example, as `data.window` of other flags names it."""
+        place = self.data.lineage
+        return "/".join((place.pipeline, JOINED.join(place.stages), place.serial, place.path, place.run))
 
     def to_bytes(self) -> bytes:
         return self.model_dump_json(exclude_none=True).encode()
@@ -189,6 +198,7 @@ def make_flag(
                 changes=dict(correction.changes),
                 additions=correction.additions,
             ),
+            decision=assertion.enforce,
             versions=Versions(plan=observation.plan, model=observation.model),
         ),
     )

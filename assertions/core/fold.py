@@ -72,6 +72,16 @@ class Fold:
 
     def take(self, offset: int, batch: Batch, now: float) -> list[Flag]:
         """Fold the record at `offset`; now: wall clock seconds, for the checkpoint alone."""
+        return self.take_all([(offset, batch)], now)
+
+    def take_all(self, records: Iterable[tuple[int, Batch]], now: float) -> list[Flag]:
+        """Fold several and judge once: what a look at every assertion costs is shared. The flags that stand are the
+        same; one that was raised and withdrawn within these records is not seen at all."""
+        for offset, batch in records:
+            self._absorb_all(offset, batch, now)
+        return self.engine.settle()
+
+    def _absorb_all(self, offset: int, batch: Batch, now: float) -> None:
         needed = _Needed(offset, -math.inf, self._watermark, now)
         for event in batch.events:
             self._absorb(event, needed)
@@ -79,7 +89,6 @@ class Fold:
         self._next = offset + 1
         self._watermark = max(self._watermark, batch.watermark)
         self.engine.advance(batch.watermark)
-        return self.engine.settle()
 
     def _absorb(self, event: Routed | Superseded | Closed | Unkeyed, needed: _Needed) -> None:
         evaluators = self.engine.evaluators
@@ -100,8 +109,7 @@ class Fold:
                 if assertion in evaluators:
                     evaluators[assertion].health.count(fault)
             case _:
-                for evaluator in evaluators.values():
-                    evaluator.absorb(event)
+                self.engine.end(event)
                 if (was := self._open.pop(event.observation_id, None)) is not None:
                     was.open -= 1
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-from bisect import insort
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from assertions.core.severity import Abstained, Broken, Fault, Judged, Outcome
+from assertions.core.severity import Abstained, Fault, Judged, Outcome
 
 # An assertion that never abstains and never fires on this many examples tells nothing: it is silent, not healthy.
 SILENT_AFTER: Final = 1_000
@@ -28,27 +28,28 @@ class HealthState(enum.StrEnum):
 class Sample:
     """A bounded, deterministic sample of numbers: every k-th, k doubling whenever it is full."""
 
+    __slots__ = ("_every", "_kept", "_skip")
+
     def __init__(self) -> None:
-        self._sorted: list[float] = []
         self._kept: list[float] = []
         self._every = 1
-        self._count = 0
+        self._skip = 0
 
     def add(self, value: float) -> None:
-        if self._count % self._every == 0:
-            self._kept.append(value)
-            insort(self._sorted, value)
-            if len(self._kept) > SAMPLES_MAX:
-                self._kept = self._kept[::2]
-                self._sorted = sorted(self._kept)
-                self._every *= 2
-        self._count += 1
+        if self._skip:
+            self._skip -= 1
+            return
+        self._kept.append(value)
+        if len(self._kept) > SAMPLES_MAX:
+            self._kept = self._kept[::2]
+            self._every *= 2
+        self._skip = self._every - 1
 
     def quantile(self, share: float) -> float | None:
-        """None until there is a number."""
-        if not self._sorted:
+        """None until there is a number. Sorts: read every second, written for each example."""
+        if not self._kept:
             return None
-        return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))]
+        return sorted(self._kept)[min(len(self._kept) - 1, int(share * len(self._kept)))]
 
 
 @dataclass(slots=True)
@@ -68,25 +69,24 @@ class Health:
     """It hung so often that it is no longer called."""
     seconds: Sample = field(default_factory=Sample)
     severities: Sample = field(default_factory=Sample)
-    _recent: list[bool] = field(default_factory=list)
+    _recent: deque[bool] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def count(self, outcome: Outcome) -> None:
         self.evaluated += 1
         self.seconds.add(outcome.seconds)
-        self._recent.append(isinstance(outcome, Broken))
-        if len(self._recent) > RECENT:
-            del self._recent[0]
-        match outcome:
-            case Abstained():
-                self.abstained += 1
-            case Judged(findings=findings):
-                if findings:
-                    self.fired += 1
-                for finding in findings:
+        if isinstance(outcome, Judged):  # nearly all of them, so first
+            self._recent.append(False)
+            if outcome.findings:
+                self.fired += 1
+                for finding in outcome.findings:
                     self.severities.add(finding.severity)
-            case Broken(fault=fault, reason=reason):
-                self.errors[fault] = self.errors.get(fault, 0) + 1
-                self.last_error = f"{fault.value}: {reason}"
+        elif isinstance(outcome, Abstained):
+            self._recent.append(False)
+            self.abstained += 1
+        else:
+            self._recent.append(True)
+            self.errors[outcome.fault] = self.errors.get(outcome.fault, 0) + 1
+            self.last_error = f"{outcome.fault.value}: {outcome.reason}"
 
     @property
     def state(self) -> HealthState:

@@ -6,11 +6,12 @@ that everything a processor needs of one key is in one partition, and the waterm
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from pydantic_core import from_json, to_json
 
 from assertions.core.observation import Closed, Event, Observation, Seen, Superseded
 from assertions.core.severity import Broken, Fault
@@ -58,7 +59,7 @@ def partition_of(key: str, count: int) -> int:
 
 def encode_batch(batch: Batch) -> bytes:
     body = {"w": batch.watermark, "e": [_encode(event) for event in batch.events]}
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return to_json(body, inf_nan_mode="constants")
 
 
 def split(batch: Batch) -> list[bytes]:
@@ -74,7 +75,7 @@ def split(batch: Batch) -> list[bytes]:
 def decode_batch(value: bytes | str) -> Batch:
     """Raises ObservationError when the value is no batch."""
     try:
-        body = json.loads(value)
+        body = from_json(value)
         return Batch(float(body["w"]), tuple(_decode(event) for event in body["e"]))
     except (ValueError, KeyError, TypeError, IndexError):
         raise ObservationError("the record is no batch of observations") from None

@@ -14,9 +14,12 @@ JOINED: Final = "+"
 """Between stage names of an observation that joins several; no stage name may contain it."""
 
 
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
 def canonical(value: Any) -> str:
     """One spelling per JSON value, so that equal values compare, hash and sort alike everywhere."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return _CANONICAL.encode(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class Fault(enum.StrEnum):
     REFUSED = "refused"  # it returned something that is no severity
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each call, and freezing doubles what that costs
 class Judged:
     """The assertion looked. No findings: nothing is wrong."""
 
@@ -110,6 +110,8 @@ def judged(returned: Any, seconds: float = 0.0) -> Outcome:
     Abstain    could not judge
     Raises     SeverityRefusedError for NaN, infinity, a negative number, None and every other type
     """
+    if returned is False or (type(returned) in (int, float) and returned == 0):
+        return Judged((), seconds)  # what nearly every call returns
     if returned is Abstain or returned is Abstain.HERE:
         return Abstained(seconds)
     detail = returned if isinstance(returned, Severity) else Severity(_number(returned))

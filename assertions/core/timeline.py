@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from assertions.core.consistency import Step
 from assertions.core.definition import Assertion, Member
@@ -26,26 +27,19 @@ class Entry:
     window: tuple[str, ...] = ()
     findings: dict[str, Finding] = field(default_factory=dict)
     published: dict[str, Flag] = field(default_factory=dict)
+    # Of the member, made once: a timeline asks for them at every step.
+    observation: Observation = field(init=False)
+    time: float = field(init=False)
+    order: tuple[float, str] = field(init=False)
 
-    @property
-    def observation(self) -> Observation:
-        return self.member.observation
-
-    @property
-    def time(self) -> float:
-        return self.member.observation.time
-
-    @property
-    def order(self) -> tuple[float, str]:
-        return self.member.observation.order
+    def __post_init__(self) -> None:
+        self.observation = self.member.observation
+        self.time = self.observation.time
+        self.order = self.observation.order
 
 
-def _order(entry: Entry) -> tuple[float, str]:
-    return entry.order
-
-
-def _time(entry: Entry) -> float:
-    return entry.time
+_order = attrgetter("order")
+_time = attrgetter("time")
 
 
 class Timeline:
@@ -58,11 +52,16 @@ class Timeline:
         self.finals = 0
 
     def insert(self, entry: Entry) -> int:
+        if not self.entries or self.entries[-1].order < entry.order:  # as they nearly always come
+            self.entries.append(entry)
+            return len(self.entries) - 1
         at = bisect_left(self.entries, entry.order, key=_order)
         self.entries.insert(at, entry)
         return at
 
     def find(self, entry: Entry) -> int:
+        if self.entries and self.entries[-1] is entry:
+            return len(self.entries) - 1
         return bisect_left(self.entries, entry.order, key=_order)
 
     def remove(self, entry: Entry) -> int:
@@ -76,9 +75,17 @@ class Timeline:
         spec = assertion.window
         if spec is None:
             return ()
+        at = self.find(entry)
+        if spec.count is not None:
+            nearest = self.entries[max(0, at - spec.count) : at]
+            # Nearly always all of these are whole and near enough: no need to walk.
+            if not nearest or (
+                not entry.time - nearest[0].time > spec.seconds
+                and all(each.observation.is_complete for each in nearest)
+            ):
+                return tuple([each.member for each in nearest])
         window: list[Member] = []
-        for at in range(self.find(entry) - 1, -1, -1):
-            earlier = self.entries[at]
+        for earlier in self.entries[at - 1 :: -1] if at else ():
             if entry.time - earlier.time > spec.seconds or len(window) == spec.count:
                 break
             if earlier.observation.is_complete:

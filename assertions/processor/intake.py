@@ -35,12 +35,19 @@ from streams.settings import KafkaSettings
 
 BATCH_RECORDS: Final = 500
 POLL_SECONDS: Final = 0.05
+# While records come faster than this, each look takes what comes within a few milliseconds together: a record of the
+# log costs its readers more than an item in it does. A record that comes alone is passed on at once.
+BUSY_SECONDS: Final = 0.02
+LINGER_SECONDS: Final = 0.005
 COMMIT_SECONDS: Final = 1.0
 # Records of an idle pipeline's log, one a partition and interval: they move the watermark, so that flags come to stand.
 TICK_SECONDS: Final = 0.5
 # Behind the wall clock by as much as a broker's append times may be, before `lateness` has to help.
 TICK_BEHIND_SECONDS: Final = 1.0
 ASSIGNED_SECONDS: Final = 60.0
+# A pipeline makes its topics when it is started; one that was started together with the processors has them by then.
+TOPICS_SECONDS: Final = 60.0
+TOPICS_LOOK_SECONDS: Final = 0.25
 # Topics are read side by side, so that an answer can be read before an item that it rests on. Answers wait until every
 # stage's partition was read up to the answer's time or to its end, and this long for a fetch that was under way then.
 SETTLE_SECONDS: Final = 0.25
@@ -76,7 +83,9 @@ class Intake:
         partitions: int,
         plans: Iterable[Plan] = (),
         clock: Callable[[], float] = time.time,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
+        """on_ready: called once, from the thread of `run`, when what is produced from then on is seen."""
         self._kafka: Final = kafka
         self._group: Final = group
         self._partitions: Final = partitions
@@ -96,8 +105,9 @@ class Intake:
         """Of each stage's partition: time of the last record, or infinity at its end."""
         self._closing: Final[deque[_Closing]] = deque()
         self._refused: BaseException | None = None
-        self.is_ready: Final = threading.Event()
-        """All partitions are assigned: what comes from now on is seen."""
+        self._on_ready: Final = on_ready
+        self._is_ready = False
+        """All partitions are assigned."""
         self.unreadable = 0
         """Records that were not ours or not whole; the pipeline itself dead-letters those."""
 
@@ -137,6 +147,8 @@ class Intake:
         )
         try:
             total = self._count_partitions(consumer)
+            if self._stopping.is_set():
+                return
             consumer.subscribe(self.topics)
             self._loop(consumer, producer, total)
         finally:
@@ -145,25 +157,39 @@ class Intake:
             self._judge.close()
 
     def _count_partitions(self, consumer: Consumer) -> int:
-        known = consumer.list_topics(timeout=10).topics
-        missing = [topic for topic in self.topics if topic not in known]
-        if missing:
-            raise AssertionSetupError(
-                f"there is no topic {missing[0]!r}: no such pipeline or stage has run on this Kafka. "
-                "Start the pipeline first (descant run), or correct the assertion's on=."
-            )
-        return sum(len(known[topic].partitions) for topic in self.topics)
+        """Waits for the topics, so that processors and pipeline may be started together."""
+        ends_at = time.monotonic() + TOPICS_SECONDS
+        told = ""
+        while not self._stopping.is_set():
+            known = consumer.list_topics(timeout=10).topics
+            missing = next((topic for topic in self.topics if topic not in known or not known[topic].partitions), None)
+            if missing is None:
+                return sum(len(known[topic].partitions) for topic in self.topics)
+            if time.monotonic() > ends_at:
+                raise AssertionSetupError(
+                    f"there is no topic {missing!r}: no such pipeline or stage has run on this Kafka. "
+                    "Start the pipeline first (descant run), or correct the assertion's on=."
+                )
+            if missing != told:
+                log.info("waiting for a topic", topic=missing)
+                told = missing
+            self._stopping.wait(TOPICS_LOOK_SECONDS)
+        return 0
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
             self._refused = BrokerError(f"the observation log does not take records: {error}")
 
     def _loop(self, consumer: Consumer, producer: Producer, total: int) -> None:
-        started = last_commit = last_tick = time.monotonic()
+        started = last_commit = last_tick = last_records = time.monotonic()
         while not self._stopping.is_set():
             first = consumer.poll(POLL_SECONDS)
-            messages = [first, *consumer.consume(BATCH_RECORDS - 1, 0)] if first is not None else []
             now = time.monotonic()
+            linger = LINGER_SECONDS if now - last_records < BUSY_SECONDS else 0
+            messages = [first, *consumer.consume(BATCH_RECORDS - 1, linger)] if first is not None else []
+            now = time.monotonic()
+            if messages:
+                last_records = now
             outgoing: dict[int, list[Logged]] = defaultdict(list)
             for message in messages:
                 self._spread(self._read(message), outgoing)
@@ -178,7 +204,7 @@ class Intake:
             producer.poll(0)
             if self._refused is not None:
                 raise self._refused
-            if not self.is_ready.is_set():
+            if not self._is_ready:
                 self._check_assigned(consumer, total, now - started)
             if now - last_commit >= COMMIT_SECONDS:
                 last_commit = now
@@ -186,7 +212,7 @@ class Intake:
         self._commit(consumer, producer)
 
     def _tick(self, outgoing: dict[int, list[Logged]], *, is_idle: bool) -> None:
-        if is_idle and self.is_ready.is_set():
+        if is_idle and self._is_ready:
             self._latest = max(self._latest, self._clock() - TICK_BEHIND_SECONDS)
         for assembler in self._assemblers.values():
             self._spread(assembler.expire(self._latest), outgoing)
@@ -207,7 +233,8 @@ class Intake:
 
     def _check_assigned(self, consumer: Consumer, total: int, waited: float) -> None:
         if len(consumer.assignment()) == total:
-            self.is_ready.set()
+            self._is_ready = True
+            self._on_ready()
         elif waited > ASSIGNED_SECONDS:
             raise AssertionSetupError(
                 f"another intake of group {self._group!r} is running. Give this one --no-intake to share the judging, "
@@ -234,7 +261,7 @@ class Intake:
                 if entry.reason == DUPLICATE:
                     self._wait(at, (topic, partition, offset), pipeline, Serial(partition, entry.offset), None)
                 return []
-            envelope = parse_envelope(_headers(message))
+            envelope = parse_envelope(headers_of(message))
             if stage == "answers":
                 if envelope.serial is not None:
                     self._wait(at, (topic, partition, offset), pipeline, envelope.serial, envelope)
@@ -286,6 +313,6 @@ class Intake:
             log.warning("intake offsets not committed", reason=str(error.args[0]))
 
 
-def _headers(message: Message) -> list[tuple[str, bytes | None]]:
+def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
     given: Any = message.headers() or []
     return [(name, value.encode() if isinstance(value, str) else value) for name, value in given]

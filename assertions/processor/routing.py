@@ -21,6 +21,13 @@ class Routes:
             self._watching[assertion.pipeline, assertion.stages].append(assertion)
         self._partitions = partitions
         self._judging = judging
+        # Where an assertion keeps a window for each request, all of a request must be in one place; where one judges
+        # a text that grows, its place must not depend on keys that are found when it is whole.
+        self._is_at_request = {
+            watched
+            for watched, listed in self._watching.items()
+            if any(each.is_early or (each.window is not None and not each.is_keyed) for each in listed)
+        }
         self._sent: dict[str, set[int]] = {}
 
     def route(self, event: Event) -> Sequence[tuple[int, Logged]]:
@@ -34,11 +41,12 @@ class Routes:
 
     def _seen(self, observation: Observation) -> list[tuple[int, Logged]]:
         member = Member(observation)
+        watched = (observation.pipeline, observation.stages)
         home = partition_of(f"{observation.pipeline}/{observation.serial}", self._partitions)
         keyed: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
         failed: list[tuple[int, Logged]] = []
         is_plain = False
-        for assertion in self._watching.get((observation.pipeline, observation.stages), ()):
+        for assertion in self._watching.get(watched, ()):
             if not (observation.is_complete or assertion.is_early):
                 continue
             if not assertion.is_keyed:
@@ -49,7 +57,10 @@ class Routes:
                 failed.append((home, Unkeyed(assertion.name, keys)))
                 continue
             for key in keys:
-                keyed[partition_of(f"{assertion.name}/{key}", self._partitions)][assertion.name].append(key)
+                # By the key alone: assertions that look at one thing share one copy of the example.
+                keyed[partition_of(key, self._partitions)][assertion.name].append(key)
+        if keyed and watched not in self._is_at_request:
+            home = min(keyed)
         places = set(keyed) | ({home} if is_plain else set())
         if places:
             self._sent.setdefault(observation.id, set()).update(places)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Self
 
 from confluent_kafka.admin import AdminClient
 
@@ -24,7 +24,7 @@ PARTITIONS: Final = 4
 
 
 class Runner:
-    """`await run()` until `stop()`, or raises what ended it."""
+    """`async with Runner(...) as running: await running.wait()`, which raises what ended it."""
 
     def __init__(
         self,
@@ -44,52 +44,64 @@ class Runner:
         self._partitions: Final = partitions
         self._plans: Final = list(plans)
         self._with_intake: Final = with_intake
-        self._ended: asyncio.Event | None = None
         self._failure: BaseException | None = None
         self._intake: Intake | None = None
 
-    @property
-    def is_ready(self) -> bool:
-        """What is produced from now on is seen."""
-        return self._intake is not None and (not self._with_intake or self._intake.is_ready.is_set())
-
-    def stop(self) -> None:
-        """From the loop's thread."""
-        if self._ended is not None:
-            self._ended.set()
-
-    async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._ended = asyncio.Event()
+    async def __aenter__(self) -> Self:
+        """Return when what is produced from now on is seen. Raises what keeps it from starting."""
+        self._loop = asyncio.get_running_loop()
+        self._ready, self._ended = asyncio.Event(), asyncio.Event()
         await asyncio.to_thread(self._make_topics)
-        processor = Processor(self._kafka, self._group, self._assertions, self._partitions)
-        app = processor.app
-        app.loop = loop
-        intake = self._new_intake()
-        thread = threading.Thread(target=self._run_intake, args=(intake, loop), name="intake", daemon=True)
-        await app.start()
-        self._intake = intake
+        self._processor = Processor(self._kafka, self._group, self._assertions, self._partitions)
+        self._processor.app.loop = self._loop
+        await self._processor.app.start()
+        self._crashed = asyncio.ensure_future(self._processor.app.wait_until_stopped())
         if self._with_intake:
-            thread.start()
-        crashed = asyncio.ensure_future(app.wait_until_stopped())
-        ended = asyncio.ensure_future(self._ended.wait())
+            self._intake = Intake(
+                self._kafka, self._group, self._assertions, self._partitions, self._plans, on_ready=self._say_ready
+            )
+            self._thread = threading.Thread(target=self._run_intake, args=(self._intake,), name="intake", daemon=True)
+            self._thread.start()
+        else:
+            self._ready.set()
         try:
-            await asyncio.wait({crashed, ended}, return_when=asyncio.FIRST_COMPLETED)
+            await self._first(self._ready)
+            self._raise_failure()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def wait(self) -> None:
+        """Return when Faust has stopped; raises what ended the intake or the judging."""
+        await self._first(self._ended)
+        self._raise_failure()
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._intake is not None:
+            self._intake.stop()
+            await asyncio.to_thread(self._thread.join, 15)
+        await self._processor.app.stop()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._crashed
+        await asyncio.to_thread(self._processor.close)
+
+    async def _first(self, event: asyncio.Event) -> None:
+        """Wait for the event, or for the end."""
+        waiting = [asyncio.ensure_future(each.wait()) for each in {event, self._ended}]
+        try:
+            await asyncio.wait([*waiting, self._crashed], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            intake.stop()
-            if thread.is_alive():
-                await asyncio.to_thread(thread.join, 15)
-            ended.cancel()
-            await app.stop()
-            with contextlib.suppress(asyncio.CancelledError):
-                await crashed
-            await asyncio.to_thread(processor.close)
-        failure = self._failure or app.crash_reason
+            for each in waiting:
+                each.cancel()
+
+    def _raise_failure(self) -> None:
+        failure = self._failure or self._processor.app.crash_reason
         if failure is not None:
             raise failure
 
-    def _new_intake(self) -> Intake:
-        return Intake(self._kafka, self._group, self._assertions, self._partitions, self._plans)
+    def _say_ready(self) -> None:
+        self._loop.call_soon_threadsafe(self._ready.set)
 
     def _make_topics(self) -> None:
         ensure_topics(self._kafka, group_topics(self._group, self._partitions))
@@ -97,12 +109,12 @@ class Runner:
         if self._with_intake:
             set_session_timeouts(self._kafka, [intake_group(self._group)], PipelineSettings())
 
-    def _run_intake(self, intake: Intake, loop: asyncio.AbstractEventLoop) -> None:
+    def _run_intake(self, intake: Intake) -> None:
         try:
             intake.run()
         except BaseException as error:  # noqa: BLE001 a thread's error reaches nobody by itself
             self._failure = error
-            loop.call_soon_threadsafe(self.stop)
+        self._loop.call_soon_threadsafe(self._ended.set)
 
 
 def ensure_shared(kafka: KafkaSettings) -> None:

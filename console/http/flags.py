@@ -78,8 +78,11 @@ async def watch_alerts(
                 if batch is None:
                     return
                 for flag in batch:
-                    admitted = sieve.only.admits(flag) if every_state else sieve.admits(flag, time.monotonic())
-                    if admitted:
-                        yield flag.model_dump_json(exclude_none=True)
+                    if every_state:
+                        delivered: tuple[Flag, ...] = (flag,) if sieve.only.admits(flag) else ()
+                    else:
+                        delivered = sieve.take(flag, time.monotonic())
+                    for each in delivered:
+                        yield each.model_dump_json(exclude_none=True)
 
     return event_stream(request, flags())

@@ -1,6 +1,6 @@
 """`descant demo`: a language model's answers, checked claim by claim while it writes them, over a real Kafka.
 
-Starts what it needs as child processes (Kafka unless one is named, a process a stage, a model worker), asks its
+Starts what it needs as child processes (Kafka unless one is named, each stage, model workers, assertions), asks its
 questions twice, with and without streaming between the stages, and compares. Nothing is left running.
 """
 
@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
+from examples.factcheck.alerted import Raised, alert_line, follow
 from examples.factcheck.display import Display, display_for, show_result
 from examples.factcheck.models import Question
-from examples.factcheck.processes import Processes, stage_commands, worker_command
+from examples.factcheck.processes import Processes, assertions_command, stage_commands, worker_command
 from examples.factcheck.view import Watched, summarise_requests
 from streams.broker import EmbeddedKafka, bootstrap_servers
 from streams.cli.options import AsJson, Bootstrap, print_json
@@ -30,6 +31,7 @@ from workers.engines.default_model import MODEL_NAME, MODEL_NOTICE
 T = TypeVar("T")
 
 PIPELINE: Final = "examples.factcheck.pipeline:factcheck"
+ASSERTIONS: Final = "examples.factcheck.assertions"
 COUNTRIES: Final = (
     "Bolivia", "Australia", "Japan", "Egypt", "Norway", "Nigeria", "Canada", "Kazakhstan", "India", "Mexico",
     "Ethiopia", "Vietnam", "Poland", "Peru", "Ghana", "Cuba", "Thailand", "Morocco", "Finland", "Nepal",
@@ -41,6 +43,11 @@ WORKERS: Final = 2
 # Not among the questions. It makes the worker compute the prompts' shared beginnings and the stages load what they
 # load on first use, which would otherwise be the first question's time alone.
 WARM_UP: Final = "Tell me about Portugal."
+# The same countries once more: a small model often says something else when it is asked in other words.
+AGAIN: Final = "What do you know about {}?"
+AGAIN_MAX: Final = 3
+# From a verdict to its alert; the last one may be under way when the last answer comes.
+ALERT_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,7 @@ class Options:
     engine: str
     model: str
     workers: int
+    assertions: bool
 
 
 def command(
@@ -58,11 +66,14 @@ def command(
     engine: Annotated[str, typer.Option(help="llamacpp, openai or vllm.")] = "llamacpp",
     model: Annotated[str, typer.Option(help="The name of the model that the engine serves.")] = MODEL_NAME,
     workers: Annotated[int, typer.Option(min=1, max=16, help="Model workers, each with its own engine.")] = WORKERS,
+    assertions: Annotated[
+        bool, typer.Option(help="Judge the streams as well, and ask some questions again in other words.")
+    ] = True,
     bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
     """Watch a language model's answers being fact-checked while it writes them, over a real Kafka."""
-    options = Options(questions, concurrency, engine, model, workers)
+    options = Options(questions, concurrency, engine, model, workers, assertions)
     display = display_for(as_json=as_json)
     if model == MODEL_NAME:
         display.console.print(f"{MODEL_NOTICE}\n", markup=False, soft_wrap=True)
@@ -74,11 +85,14 @@ def command(
         # streaming; by fewest prompts they took 8 % less (12 questions, one run each).
         os.environ.setdefault("DESCANT_ROUTING", "least_requests")
     with _terminated_like_interrupted(), _kafka(display, bootstrap) as servers:
-        requests = asyncio.run(_run(display, servers, options))
+        raised = Raised()
+        requests = asyncio.run(_run(display, servers, options, raised))
     summary = summarise_requests(requests)
     show_result(display.console, requests, summary)
+    if options.assertions:
+        display.console.print(raised.summary(), soft_wrap=True)
     if as_json:
-        print_json(summary.as_json())
+        print_json(summary.as_json() | {"alerts": raised.counts()})
     if summary.errors:
         raise typer.Exit(1)
 
@@ -110,10 +124,12 @@ def _terminated_like_interrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-async def _run(display: Display, servers: str, options: Options) -> list[Watched]:
+async def _run(display: Display, servers: str, options: Options, raised: Raised) -> list[Watched]:
     from examples.factcheck.pipeline import factcheck  # noqa: PLC0415 (it reads the model's name when it is imported)
 
     commands = stage_commands(PIPELINE, roles_of(factcheck.plan), servers)
+    if options.assertions:
+        commands.append(assertions_command(ASSERTIONS, servers))
     workers = [worker_command(options.engine, options.model, servers)] * options.workers
     names = COUNTRIES[: options.questions]
     asked = [f"Tell me about {name}." for name in names]
@@ -127,10 +143,33 @@ async def _run(display: Display, servers: str, options: Options) -> list[Watched
             async with Client(factcheck, KafkaSettings(bootstrap=servers), watch=True) as client:
                 with display.waiting("warming up with one question that is not counted"):
                     await _ask(client, Watched(WARM_UP, streamed=True), lambda _: None)
-                requests.extend(await _round(client, display, asked, options.concurrency))
+                async with _alerts(options, servers, raised, display):
+                    requests.extend(await _round(client, display, asked, options.concurrency))
+                    if options.assertions:
+                        again = [AGAIN.format(name) for name in names[:AGAIN_MAX]]
+                        with display.waiting("asking about some of them again, in other words"):
+                            for question in again:
+                                await _ask(client, Watched(question, streamed=True), lambda _: None)
+                            await asyncio.sleep(ALERT_SECONDS)
 
         await _unless_a_child_ends(ask(), children)
     return requests
+
+
+@asynccontextmanager
+async def _alerts(options: Options, servers: str, raised: Raised, display: Display) -> AsyncIterator[None]:
+    """Follows the alerts around a round of questions, where there are any."""
+    if not options.assertions:
+        yield
+        return
+    following = asyncio.create_task(follow(servers, raised, lambda flag: display.alert(alert_line(flag))))
+    try:
+        yield
+    finally:
+        following.cancel()
+        await asyncio.wait({following})
+    if not following.cancelled():
+        following.result()
 
 
 async def _round(client: Client, display: Display, questions: Sequence[str], concurrency: int) -> list[Watched]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Final, Protocol
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.text import Text
 
 from examples.factcheck.screen import request_line, running_view, summary_lines, table
 from examples.factcheck.view import Summary, Watched
 
 # Often enough for words to seem to flow; each drawing takes about 3 ms of a core that the model could use.
 REFRESH_SECONDS: Final = 0.12
+# The newest, below the answers.
+ALERTS_SHOWN: Final = 5
 
 Say = Callable[[str], None]
 
@@ -33,12 +37,20 @@ class Display(Protocol):
         """Around a round of questions: shows `requests`, which grows to `total`, as its state changes."""
         ...
 
+    def alert(self, line: Text) -> None:
+        """An assertion fired."""
+        ...
+
 
 class LiveDisplay:
     """For a terminal."""
 
     def __init__(self, console: Console) -> None:
         self.console: Final = console
+        self._alerts: Final[deque[Text]] = deque(maxlen=ALERTS_SHOWN)
+
+    def alert(self, line: Text) -> None:
+        self._alerts.append(line)
 
     @contextmanager
     def waiting(self, line: str) -> Iterator[Say]:
@@ -51,7 +63,8 @@ class LiveDisplay:
         self, title: str, requests: Sequence[Watched], total: int
     ) -> AsyncIterator[Callable[[Watched], None]]:
         def drawn(live: Live) -> None:
-            live.update(running_view(title, requests, total - sum(r.is_answered for r in requests)), refresh=True)
+            view = running_view(title, requests, total - sum(r.is_answered for r in requests))
+            live.update(Group(view, *self._alerts), refresh=True)
 
         async def redraw(live: Live) -> None:
             while True:
@@ -86,6 +99,9 @@ class PlainDisplay:
         self._say(f"{title} ({total} questions)")
         yield lambda answered: self.console.print(request_line(answered), soft_wrap=True)
         self._say(f"{sum(r.is_answered for r in requests)} of {total} answered")
+
+    def alert(self, line: Text) -> None:
+        self.console.print(line, soft_wrap=True)
 
     def _say(self, line: str) -> None:
         self.console.print(line, style="dim", markup=False, soft_wrap=True)

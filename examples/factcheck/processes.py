@@ -66,6 +66,12 @@ def worker_command(engine: str, model: str, bootstrap: str) -> Command:
     return Command(f"worker ({engine})", arguments)
 
 
+def assertions_command(module: str, bootstrap: str) -> Command:
+    """The processors of a module's assertions, in a group of their own that starts with what comes from now on."""
+    arguments = (*_descant(), "assertions", "run", module, "--group", "demo", "--bootstrap", bootstrap, "--json")
+    return Command("assertions", arguments)
+
+
 def _descant() -> tuple[str, ...]:
     # The `descant` beside this interpreter need not be on the PATH, nor be ours if one is.
     return sys.executable, "-c", "from streams.cli import main; main()"

@@ -49,9 +49,12 @@ class Handle:
             if isinstance(event, Answer):
                 return
 
-    async def cancel(self) -> None:
-        """Ask for the request to end; its answer is then the typed error `cancelled`, unless it was answered first."""
-        await self._client.cancel(self.id)
+    async def cancel(self, reason: str = "") -> None:
+        """Ask for the request to end; its answer is then the typed error `cancelled`, unless it was answered first.
+
+        reason   becomes the error's message; at most 500 characters
+        """
+        await self._client.cancel(self.id, reason)
 
     def take(self, source: str, envelope: Envelope, value: bytes | None) -> None:
         """The next record of this request, from stage `source` or, when empty, from the answers."""
@@ -151,8 +154,12 @@ class Client:
         async for event in handle.events():
             yield event
 
-    async def cancel(self, request_id: str) -> None:
-        await self._produce(request_id, None, [("kind", b"cancel")])
+    async def cancel(self, request_id: str, reason: str = "") -> None:
+        """As `Handle.cancel`."""
+        headers: Headers = [("kind", b"cancel")]
+        if reason:
+            headers.append(("reason", reason.encode()))
+        await self._produce(request_id, None, headers)
 
     async def _produce(self, request_id: str, value: bytes | None, headers: Headers) -> None:
         if self._producer is None:

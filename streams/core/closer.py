@@ -121,7 +121,8 @@ class Closer:
             case Kind.CANCEL:
                 found = self._by_id.get(envelope.id)
                 if found is not None:
-                    yield from self.fail(found, "cancelled", Failure("cancelled", "the request was cancelled"))
+                    failure = decode_failure(value) if value else Failure("cancelled", "the request was cancelled")
+                    yield from self.fail(found, "cancelled", failure)
             case Kind.FAIL if envelope.serial is not None:
                 yield from self.fail(envelope.serial.offset, "failed", decode_failure(value))
             case _:

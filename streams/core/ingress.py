@@ -12,6 +12,9 @@ from streams.core.record import Envelope, Kind
 ID_CHARS_MAX: Final = 200
 """Ids are in every record's key and headers."""
 
+REASON_CHARS_MAX: Final = 500
+"""Of a cancel's reason: a sentence for whoever waits for the answer."""
+
 REQUEST_BYTES_MAX: Final = 512_000
 """Half of Kafka's default record limit: what a stage makes of a request is often larger than the request."""
 
@@ -65,7 +68,7 @@ class Ingress:
             hold=headers.get("hold") == b"1",
         )
         if headers.get("kind") == b"cancel" and failure is None:
-            return Accepted(envelope._replace(kind=Kind.CANCEL), None)
+            return Accepted(envelope._replace(kind=Kind.CANCEL), _reason(headers))
         normal: bytes | None = None
         if failure is None:
             normal, failure = self._body(value)
@@ -102,6 +105,16 @@ class Ingress:
             if given.isdigit() and len(given) < 16:
                 return min(int(given) + since, now_ms + longest)
         return now_ms + int(self._limits.deadline_seconds * 1000)
+
+
+def _reason(headers: Mapping[str, bytes]) -> bytes | None:
+    """Of a cancel, where it gives one: the failure that the answer is to be. The code stays `cancelled`: a client must
+    not be able to answer with any other."""
+    text = " ".join(headers.get("reason", b"").decode(errors="replace").split())
+    if not text:
+        return None
+    stage = headers.get("stage", b"").decode(errors="replace")
+    return Failure("cancelled", text[:REASON_CHARS_MAX], stage if stage.isidentifier() else "").encode()
 
 
 def _ascii(value: bytes | None) -> str:

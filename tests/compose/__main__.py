@@ -4,7 +4,8 @@
 2. Every service calls itself healthy.
 3. `docker compose kill` of a stage, and of the worker, with requests under way; started again, all are answered.
 4. A process that dies by itself comes back by its restart policy, and requests are answered.
-5. Each request has exactly one answer.
+5. The assertions raise a flag on what was answered; the model is wrong in nearly every draft.
+6. Each request has exactly one answer.
 
 The last line of `--json` is one JSON object; status 1 if a step failed.
 """
@@ -122,6 +123,16 @@ def restarts(composition: Composition, service: str) -> str:
     return composition.inspect(container[0], "{{.RestartCount}} {{.State.StartedAt}}") if container else ""
 
 
+def alert(steps: Steps, client: PlainClient) -> None:
+    """What the assertions, a service of their own, found wrong with an answer."""
+    asked = [client.ask(steps.question()) for _ in range(2)]
+    await_all(steps, client, asked)
+    began = time.monotonic()
+    flag = client.until_flagged(asked, SERVICE_SECONDS_MAX)
+    steps.figures["alert_after_answer_s"] = round(time.monotonic() - began, 1)
+    steps.say(f"alert: {flag['data']['assertion']['name']}, severity {flag['data']['severity']:.2g}, {flag['subject']}")
+
+
 def one_answer_each(steps: Steps, client: PlainClient) -> None:
     client.read_rest()
     twice = [request_id for request_id, count in client.counts.items() if count > 1]
@@ -147,6 +158,7 @@ def main() -> int:
         ("kill of a stage", lambda: kill(steps, composition, client, "claims", "factcheck.draft")),
         ("kill of the worker", lambda: kill(steps, composition, client, "worker", "factcheck.draft")),
         ("crash of a stage", lambda: crash(steps, composition, client, "verdict")),
+        ("alert", lambda: alert(steps, client)),
         ("one answer each", lambda: one_answer_each(steps, client)),
     ]
     doing = "up and first answer"

@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 
 REQUESTS: Final = "factcheck.requests"
 ANSWERS: Final = "factcheck.answers"
+FLAGS: Final = "assertions.flags"
 
 
 class NoAnswerError(Exception):
@@ -97,6 +99,22 @@ class PlainClient:
         finally:
             consumer.close()
         raise NoAnswerError(f"{topic} had no record of {request_id} within {limit_seconds:.0f} s")
+
+    def until_flagged(self, request_ids: Collection[str], limit_seconds: float) -> dict[str, Any]:
+        """Wait for a flag on one of these requests, by its CloudEvents subject "<request id>/<path>"."""
+        ends_at = time.monotonic() + limit_seconds
+        consumer = self._at_the_end_of(FLAGS, ends_at, back=1_000)
+        try:
+            while time.monotonic() < ends_at:
+                message = consumer.poll(0.5)
+                if message is None or message.error():
+                    continue
+                flag: dict[str, Any] = json.loads(message.value() or b"{}")
+                if flag.get("subject", "").partition("/")[0] in request_ids:
+                    return flag
+        finally:
+            consumer.close()
+        raise NoAnswerError(f"no flag on any of {len(request_ids)} requests within {limit_seconds:.0f} s")
 
     def close(self) -> None:
         if self._answers is not None:

@@ -151,6 +151,30 @@ def test_a_killed_processor_loses_no_flag_and_doubles_none(kafka: KafkaForTests)
     flags.close()
 
 
+def test_a_range_of_the_topic_gives_the_flags_of_the_live_run(kafka: KafkaForTests) -> None:
+    pipeline = PipelineRecords(kafka, "verdict")
+    flags = FlagsOf(kafka, pipeline.name)
+    with processor(kafka, pipeline.name, kafka.unique("group")):
+        for n in range(60):
+            serial = pipeline.serial(f"r{n}")
+            pipeline.item("verdict", serial, f"r{n}", verdict(n))
+            if n < 50:
+                pipeline.answer("verdict", serial, f"r{n}")
+        pipeline.flush()
+        expected = {f"r{n}" for n in range(50) if n % 3}
+        flags.until(lambda f: standing(f, "unsure") == expected, 90)
+    command = [sys.executable, "-m", "assertions", "test", "--module", "tests.integration.watched", "--json"]
+    environment = {**os.environ, "WATCHED_PIPELINE": pipeline.name, "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap}
+    options = ["--topic", f"{pipeline.name}.verdict", "--since", "beginning", "--name", "unsure"]
+    done = subprocess.run([*command, *options], cwd=ROOT, env=environment, capture_output=True, check=True)
+    again = json.loads(done.stdout)
+    assert again["observations"] == 50
+    assert b"10 requests without an answer" in done.stderr
+    live = {f.id for f in newest(flags.records).values() if f.assertion == "unsure" and f.state is FlagState.STANDING}
+    assert {flag["id"] for flag in again["flags"]} == live
+    flags.close()
+
+
 def test_processors_share_the_judging_and_take_over_from_each_other(kafka: KafkaForTests) -> None:
     pipeline = PipelineRecords(kafka, "verdict")
     flags = FlagsOf(kafka, pipeline.name)

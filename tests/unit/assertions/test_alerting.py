@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpx
 
-from assertions import Flag, FlagState, Observation, Registry, assertion, evaluate
+from assertions import Flag, FlagState, Observation, Registry, assertion, consistency, evaluate
 from assertions.core.alerting import AlertFilter, Sieve
 from assertions.webhooks import SIGNATURE_HEADER, Webhook, _post, sign, verify
 
@@ -34,14 +34,14 @@ def in_state(flag: Flag, state: FlagState) -> Flag:
 
 def test_filters() -> None:
     (low, high) = flags(2)
-    assert Sieve(AlertFilter(assertion="a", pipeline="p", min_severity=0.2, tag="facts")).admits(high, 0)
+    assert Sieve(AlertFilter(assertion="a", pipeline="p", min_severity=0.2, tag="facts")).take(high, 0)
     for refuses in (
         AlertFilter(assertion="b"),
         AlertFilter(pipeline="q"),
         AlertFilter(min_severity=0.2),
         AlertFilter(tag="x"),
     ):
-        assert not Sieve(refuses).admits(low, 0)
+        assert not Sieve(refuses).take(low, 0)
 
 
 def test_a_flag_is_delivered_once_and_its_withdrawal_after_it() -> None:
@@ -49,27 +49,27 @@ def test_a_flag_is_delivered_once_and_its_withdrawal_after_it() -> None:
     sieve = Sieve(AlertFilter())
     early = in_state(flag, FlagState.PROVISIONAL)
     withdrawn = in_state(flag, FlagState.WITHDRAWN)
-    assert not sieve.admits(withdrawn, 0), "of a flag that was never delivered"
-    assert sieve.admits(early, 0)
-    assert not sieve.admits(flag, 1)
+    assert not sieve.take(withdrawn, 0), "of a flag that was never delivered"
+    assert sieve.take(early, 0)
+    assert not sieve.take(flag, 1)
     assert sieve.held_back.repeated == {"a": 1}
-    assert sieve.admits(withdrawn, 2)
-    assert not sieve.admits(withdrawn, 3)
+    assert sieve.take(withdrawn, 2)
+    assert not sieve.take(withdrawn, 3)
 
 
 def test_provisional_flags_can_be_left_out() -> None:
     (flag,) = flags(1)
     sieve = Sieve(AlertFilter(standing_only=True))
-    assert not sieve.admits(in_state(flag, FlagState.PROVISIONAL), 0)
-    assert sieve.admits(flag, 1)
+    assert not sieve.take(in_state(flag, FlagState.PROVISIONAL), 0)
+    assert sieve.take(flag, 1)
 
 
 def test_the_rate_of_an_assertion_is_limited_and_the_rest_counted() -> None:
     sieve = Sieve(AlertFilter(), per_minute=3)
-    assert [sieve.admits(flag, 0.0) for flag in flags(5)] == [True, True, True, False, False]
+    assert [bool(sieve.take(flag, 0.0)) for flag in flags(5)] == [True, True, True, False, False]
     assert sieve.held_back.limited == {"a": 2}
-    assert sieve.admits(flags(1, name="b")[0], 0.0), "another assertion has its own rate"
-    assert sieve.admits(flags(6)[5], 20.0)
+    assert sieve.take(flags(1, name="b")[0], 0.0), "another assertion has its own rate"
+    assert sieve.take(flags(6)[5], 20.0)
 
 
 def test_a_signature_is_bound_to_body_secret_and_time() -> None:
@@ -129,3 +129,57 @@ async def test_a_webhook_that_refuses_or_is_away_says_why() -> None:
         reason = await _post(client, Webhook(url, SECRET, retry_seconds=0.3), flag)
     assert reason is not None
     assert reason.startswith("gave up")
+
+
+def disagreement(*capitals: str) -> dict[str, Flag]:
+    """What each of these says of one country is flagged where it disagrees: serial → flag."""
+    registry = Registry()
+    consistency(on="p.s", name="says", id=lambda v: "Bolivia", attrs=lambda v: {"capital": v}, registry=registry)
+    found = evaluate(
+        registry,
+        [
+            Observation(pipeline="p", stages=("s",), values=(capital,), serial=f"0:{n}", path="", time=float(n))
+            for n, capital in enumerate(capitals)
+        ],
+    ).flags
+    return {flag.data.lineage.serial: in_state(flag, FlagState.PROVISIONAL) for flag in found}
+
+
+def test_two_answers_that_disagree_are_two_flags_and_one_alert_that_names_both() -> None:
+    sides = disagreement("La Paz", "Sucre")
+    assert set(sides) == {"0:0", "0:1"}
+    sieve = Sieve(AlertFilter())
+    (alert,) = [shown for flag in sides.values() for shown in sieve.take(flag, 0)]
+    assert "La Paz" in alert.data.why
+    assert "Sucre" in alert.data.why
+    assert sieve.held_back.named == {"says": 1}
+    assert sieve.take(in_state(sides["0:1"], FlagState.STANDING), 1) == ()
+    assert sieve.held_back.named == {"says": 1}, "another state of the same flag"
+
+
+def test_a_third_answer_that_no_alert_has_named_is_an_alert() -> None:
+    two, three = disagreement("La Paz", "Sucre"), disagreement("La Paz", "Sucre", "Oruro")
+    sieve = Sieve(AlertFilter())
+    shown = [each for flag in (two["0:0"], two["0:1"], three["0:2"]) for each in sieve.take(flag, 0)]
+    assert [flag.data.lineage.serial for flag in shown] == ["0:0", "0:2"]
+
+
+def test_the_other_side_comes_forward_when_the_alert_is_withdrawn() -> None:
+    sides = disagreement("La Paz", "Sucre")
+    sieve = Sieve(AlertFilter())
+    assert sieve.take(sides["0:0"], 0) == (sides["0:0"],)
+    assert sieve.take(sides["0:1"], 0) == ()
+    # A third answer agrees with the first: the majority has spoken, and only the second still disagrees.
+    gone = in_state(sides["0:0"], FlagState.WITHDRAWN)
+    assert sieve.take(gone, 1) == (gone, sides["0:1"])
+    assert sieve.take(in_state(sides["0:1"], FlagState.WITHDRAWN), 2) != ()
+
+
+def test_a_side_that_is_withdrawn_while_it_is_held_back_does_not_come_forward() -> None:
+    sides = disagreement("La Paz", "Sucre")
+    sieve = Sieve(AlertFilter())
+    sieve.take(sides["0:0"], 0)
+    sieve.take(sides["0:1"], 0)
+    assert sieve.take(in_state(sides["0:1"], FlagState.WITHDRAWN), 1) == ()
+    gone = in_state(sides["0:0"], FlagState.WITHDRAWN)
+    assert sieve.take(gone, 2) == (gone,)

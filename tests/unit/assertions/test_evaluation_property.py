@@ -322,3 +322,25 @@ def test_a_fault_leaves_the_flag_that_an_earlier_look_raised() -> None:
     assert [f.state for f in flags] == [FlagState.PROVISIONAL]
     assert evaluator.health.state.value in ("failing", "broken")
     assert evaluator.health.errors == {Fault.RAISED: 1}
+
+
+def test_values_that_differ_far_apart_in_time_are_compared_with_what_comes_between() -> None:
+    """The rule looks again at all outputs of an identifier only where they differ: far apart is different as well."""
+    made = consistency(
+        on="p.s",
+        name="far",
+        id=lambda v: "x",
+        attrs=lambda v: {"n": v},
+        within=6.0,
+        lateness=30.0,
+        registry=Registry(),
+    )
+    engine = Engine([made], Direct())
+
+    def seen(value: int, time: float) -> Seen:
+        return Seen(Observation("p", ("s",), (value,), serial=f"0:{time:g}", path="", time=time))
+
+    assert engine.take([seen(1, 0.0)]) == []
+    assert engine.take([seen(2, 10.0)]) == []
+    between = engine.take([seen(2, 5.0)])
+    assert {flag.data.lineage.serial for flag in between} == {"0:0"}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from streams.core.closer import AnsweredIds, Close, Closer
 from streams.core.control import ClosedRequests, ControlEntry
-from streams.core.failure import Failure
+from streams.core.failure import Failure, decode_failure
 from streams.core.lineage import Serial
 from streams.core.record import Envelope, Kind
 
@@ -55,6 +55,16 @@ def test_a_cancel_ends_the_request_and_frees_its_own_place() -> None:
     list(one.accepted(0, ask("r"), b"q"))
     assert reasons(one.accepted(1, ask("r", Kind.CANCEL), None)) == [(0, "cancelled"), (1, "taken")]
     assert reasons(one.accepted(2, ask("unknown", Kind.CANCEL), None)) == [(2, "taken")]
+
+
+def test_the_reason_of_a_cancel_is_what_the_answer_says() -> None:
+    one = closer()
+    list(one.accepted(0, ask("r"), b"q"))
+    ended, _ = one.accepted(1, ask("r", Kind.CANCEL), Failure("cancelled", "enough", "draft").encode())
+    assert decode_failure(ended.value) == Failure("cancelled", "enough", "draft")
+    list(one.accepted(2, ask("s"), b"q"))
+    ended, _ = one.accepted(3, ask("s", Kind.CANCEL), None)
+    assert decode_failure(ended.value) == Failure("cancelled", "the request was cancelled")
 
 
 def test_a_failure_names_its_code_and_its_request() -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.ingress import DEADLINE_FACTOR_MAX, Ingress, IngressLimits
+from streams.core.failure import Failure, decode_failure
+from streams.core.ingress import DEADLINE_FACTOR_MAX, REASON_CHARS_MAX, Ingress, IngressLimits
 from streams.core.record import Kind
 
 
@@ -56,7 +57,18 @@ def test_a_record_without_a_key_is_called_by_its_place() -> None:
 
 
 def test_a_cancel_needs_no_value() -> None:
-    assert INGRESS.accept(0, 1, b"r", None, {"kind": b"cancel"}, 0).envelope.kind is Kind.CANCEL
+    found = INGRESS.accept(0, 1, b"r", None, {"kind": b"cancel"}, 0)
+    assert (found.envelope.kind, found.value) == (Kind.CANCEL, None)
+
+
+def test_the_reason_of_a_cancel_is_handed_on_and_its_code_is_not_chosen_by_the_client() -> None:
+    headers = {"kind": b"cancel", "reason": b"assertion x\nended it", "stage": b"draft", "code": b"deadline"}
+    failure = decode_failure(INGRESS.accept(0, 1, b"r", None, headers, 0).value)
+    assert failure == Failure("cancelled", "assertion x ended it", "draft")
+    long = decode_failure(INGRESS.accept(0, 1, b"r", None, {"kind": b"cancel", "reason": b"." * 9_999}, 0).value)
+    assert len(long.message) == REASON_CHARS_MAX
+    odd = INGRESS.accept(0, 1, b"r", None, {"kind": b"cancel", "reason": b"\xff", "stage": b"no stage"}, 0)
+    assert decode_failure(odd.value).stage == ""
 
 
 @pytest.mark.parametrize(
