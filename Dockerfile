@@ -1,5 +1,5 @@
 # The images of docker-compose.yml, one target each:
-#   base         ingress, stages, closer and topic set-up of examples/factcheck; copy it for a pipeline of your own
+#   base         ingress, stages, closer, topic set-up and console of examples/factcheck; copy it for your own pipeline
 #   worker-cpu   a model worker on llama.cpp, with the default model in it (see the licence note there)
 #   worker-vllm  a model worker on vLLM, for a machine with an NVIDIA GPU
 #   assertions   what runs model assertions; Faust needs another click than vLLM, so it has an environment of its own
@@ -15,7 +15,7 @@ WORKDIR /source
 COPY pyproject.toml ./
 
 FROM build AS build-base
-RUN --mount=type=cache,target=/var/cache/uv uv pip install --requirements pyproject.toml --extra factcheck-stages
+RUN --mount=type=cache,target=/var/cache/uv uv pip install --requirements pyproject.toml --extra factcheck-stages --extra console
 COPY . .
 RUN --mount=type=cache,target=/var/cache/uv uv pip install --no-deps .
 # The first verifier: a process would otherwise train it at its first claim, and could not keep it.

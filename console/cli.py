@@ -8,7 +8,7 @@ import typer
 
 from console.server import ConsoleServer
 from console.settings import ConsoleSettings
-from streams.cli.options import AsJson, Bootstrap, kafka_or_fail, load_pipeline
+from streams.cli.options import AsJson, Bootstrap, HealthFile, kafka_or_fail, load_pipeline
 from streams.cli.service import run_until_stopped
 from streams.settings import KafkaSettings
 
@@ -30,6 +30,7 @@ def command(
         list[str] | None, typer.Option(help="Of `descant assertions run`: where flags' other sides are read.")
     ] = None,
     bootstrap: Bootstrap = None,
+    health_file: HealthFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve the dashboard and the HTTP gateway of one or more pipelines, until Ctrl-C or SIGTERM.
@@ -50,4 +51,5 @@ def command(
         server,
         {"url": server.url, "pipelines": " ".join(pipeline.plan.pipeline for pipeline in found)},
         as_json=as_json,
+        health_file=health_file,
     )
