@@ -25,6 +25,7 @@ class Process:
         self.group: Final = group
         self.name: Final = name
         self.is_paused = False
+        self.is_down = False
         self.notices_at = 0
         self._boot()
 
@@ -37,11 +38,20 @@ class Process:
         self.runs_started = 0
         self.is_behind = False
         self._start_following()
+        if self.world.rules.fixes_partition_count and self.world.broker.grown:
+            self.is_down = True
+            topic, count = next(iter(self.world.broker.grown.items()))
+            self.refuse(f"topic {topic} has {count} partitions, the settings say {count - 1}")
+            return
         self.member = self.group.join(self)
         self.world.wake(self)
 
     def __repr__(self) -> str:
         return self.name
+
+    def refuse(self, why: str) -> None:
+        self.world.note(self, "refuses: {}", why)
+        self.world.refusals.append((self.world.step, f"{self}: {why}"))
 
     def next_n(self) -> int:
         self.runs_started += 1
@@ -54,7 +64,7 @@ class Process:
         self.world.wake(self)
 
     def run(self, rng: Random) -> bool:
-        if self.is_paused:
+        if self.is_paused or self.is_down:
             return False
         if self.is_behind and self.world.step >= self.notices_at:
             self.lost_membership()
@@ -78,17 +88,35 @@ class Process:
     # -- faults ----------------------------------------------------------------------------------------------------
 
     def crash(self, keep: int, rng: Random) -> None:
+        if self.is_down:
+            return
+        self._die(keep, rng)
+        self._boot()
+
+    def _die(self, keep: int, rng: Random) -> None:
         self.world.note(self, "dies")
+        if any(self.wire.links.values()):
+            self.world.count("a process dies with records in flight")
         self.wire.orphan(keep, rng)
         for host in self.hosts.values():
+            if host.phase in (Phase.FENCING, Phase.RESTORING, Phase.REPLAYING):
+                self.world.count("a process dies while it takes a slot over")
             host.is_dead = True
             host.abandoned()
         self.group.kick(self.member)
         self.is_paused = False
-        self._boot()
+
+    def fatal(self, why: str) -> None:
+        """It ends, says why, and would say the same again if it were started again."""
+        self._die(0, self.world.rng)
+        self.hosts.clear()
+        self.is_down = True
+        self.refuse(why)
 
     def cut_off(self, steps: int) -> None:
         """The group gives its partitions to others; it does not notice for some steps."""
+        if self.is_down:
+            return
         self.world.note(self, "is kicked out, and does not notice")
         self.group.kick(self.member)
         self.is_behind, self.notices_at = True, self.world.step + steps
@@ -141,6 +169,7 @@ class Process:
         if host is None:
             self.group.release(topic, partition, member)
         elif host.is_committing and self.world.rules.drains_on_revoke:
+            self.world.count("a revoke waits for a commit in flight")
             host.releases.append(topic)
             host.is_stopping = True
         else:
@@ -159,6 +188,7 @@ class Process:
         for given in {topic, *host.releases}:
             self.group.release(given, host.partition, self.member)
         if fresh.have:
+            self.world.count("a member loses one partition of a slot and keeps another")
             self.hosts[host.partition] = fresh
         else:
             self.hosts.pop(host.partition, None)
@@ -183,19 +213,17 @@ class Process:
     # -- control ---------------------------------------------------------------------------------------------------
 
     def _start_following(self) -> None:
-        broker = self.world.broker
-        for (topic, partition), log in broker.logs.items():
-            if topic == CONTROL:
-                entries = [r for _, r in log.committed() if r.value is not None]
-                since = decode_control(entries[-1].value).since if entries else 0
-                end = log.stable_end
-                self.control_at[partition] = since
-                while self.control_at[partition] < end:
-                    self._follow_one(partition)
+        for partition, log in self.world.broker.of(CONTROL):
+            entries = [r for _, r in log.committed() if r.value is not None]
+            since = decode_control(entries[-1].value).since if entries else 0
+            end = log.stable_end
+            self.control_at[partition] = since
+            while self.control_at[partition] < end:
+                self._follow_one(partition)
 
     def _follow(self) -> bool:
-        for (topic, partition), log in self.world.broker.logs.items():
-            if topic == CONTROL and self.control_at.get(partition, 0) < log.end and self._follow_one(partition):
+        for partition, log in self.world.broker.of(CONTROL):
+            if self.control_at.get(partition, 0) < len(log.records) and self._follow_one(partition):
                 return True
         return False
 
@@ -252,6 +280,8 @@ class Host:
         return f"{self.process}[{self.partition}]"
 
     def drop(self) -> None:
+        if self.phase == Phase.REPLAYING:
+            self.world.count("a replay is cut short")
         self.is_dead = True
         self.abandoned()
         self.stop()
@@ -283,6 +313,8 @@ class Host:
             return False
         stored = {topic: broker.offsets.get((group, topic, self.partition), (0, "")) for topic in self.topics}
         self.at = {topic: offset for topic, (offset, _) in stored.items()}
+        if not all(self.may_read(topic) for topic in self.topics):
+            return True
         found = decode_metadata(stored[self.topics[0]][1])
         inherited = found or SlotMetadata(self.world.epoch_clock if rules.keeps_metadata else 0)
         epoch = inherited.epoch + 1 if rules.raises_epoch else max(1, inherited.epoch)
@@ -306,6 +338,17 @@ class Host:
         self.noted()
         self.world.wake(self.process)
 
+    def may_read(self, topic: str) -> bool:
+        """Whether what comes next is still there; if not, the process has ended."""
+        start = self.world.broker.log(topic, self.partition).start
+        if self.at[topic] >= start:
+            return True
+        if not self.world.rules.out_of_range_is_fatal:
+            self.at[topic] = start
+            return True
+        self.process.fatal(f"{topic}[{self.partition}] begins at {start}, after {self.at[topic]}")
+        return False
+
     def commit(self, offsets: dict[str, int], metadata: SlotMetadata, reply: Any) -> None:
         self.is_committing = True
         text = metadata.encode() if self.world.rules.keeps_metadata else ""
@@ -315,6 +358,8 @@ class Host:
 
         def land() -> bool:
             ok = broker.commit(member, partition, offsets, home, text)
+            if not ok:
+                self.world.count("a former member's commit is refused")
             self.world.note(self, "commits {} epoch {}: {}", offsets, metadata.epoch, "ok" if ok else "refused")
             return ok
 
@@ -347,6 +392,16 @@ class Host:
     @property
     def is_working(self) -> bool:
         return False
+
+    @property
+    def has_transaction(self) -> bool:
+        return False
+
+    @property
+    def has_marks(self) -> bool:
+        """The last commit that was sent carries marks."""
+        found = decode_metadata(self.sent[1]) if self.sent is not None else None
+        return found is not None and bool(found.marks)
 
     # -- what a kind of host does ----------------------------------------------------------------------------------
 

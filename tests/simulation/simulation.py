@@ -12,8 +12,9 @@ from streams.core.offsets import SlotMetadata, decode_metadata
 from streams.core.plan import REQUEST, StageKind
 from tests.simulation.broker import Group, Record, Txn
 from tests.simulation.closing import CloserProcess, closer_stage
+from tests.simulation.directed import Script, direct
 from tests.simulation.functions import Habits
-from tests.simulation.ingesting import REQUESTS, Client, IngressProcess
+from tests.simulation.ingesting import REQUESTS, SHORT_MS, Client, IngressProcess
 from tests.simulation.pipelines import LAST, Op, Pipeline, build
 from tests.simulation.process import CONTROL, Process
 from tests.simulation.process import Phase as HostPhase
@@ -41,6 +42,9 @@ STEPS_MAX = 30_000
 
 PATIENCE_STEPS: Final = 150
 
+WHENS: Final = 8
+"""Moments that a fault can wait for."""
+
 
 class Fault(NamedTuple):
     gap: int = 0
@@ -51,15 +55,24 @@ class Fault(NamedTuple):
     detail: int = 0
     when: int = 0
     """0 at once; else at the first moment when it has 1 records in flight, 2 a request in flight, 3 something to
-    replay, 4 two records of one partition in flight, 5 a function or an engine at work. Bugs live in moments that a
-    blind fault seldom meets."""
+    replay, 4 two records of one partition in flight, 5 a function or an engine at work, 6 finished nodes whose marks
+    are committed, 7 a transaction under way. Bugs live in moments that a blind fault seldom meets."""
 
 
 class Ask(NamedTuple):
     id: int = 0
     """-1: without a key."""
     kind: int = 0
-    """0 asks, 1 cancels, 2 sends something invalid"""
+    """0 asks, 1 cancels, 2 sends something invalid, 3 asks with a deadline that will pass"""
+
+
+class Accident(NamedTuple):
+    kind: int = 0
+    """0: every topic gets one more partition, and all processes are restarted with it one by one. 1: retention takes
+    what one group still needs, and its owner is killed."""
+    step: int = 0
+    target: int = 0
+    """Counts groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,10 @@ class Schedule:
     """Counts stages; -1 is the closer."""
     lag: int = 0
     """Longest wait between two things that land from one process: the longer, the more is in flight when it dies."""
+    slow_replay: int = 0
+    """Longest wait between two reads of a slot that replays: the longer, the more happens meanwhile."""
+    accident: Accident | None = None
+    """What an operator must not do."""
 
     @property
     def pipeline(self) -> Pipeline:
@@ -93,6 +110,11 @@ class History:
     pipeline: Pipeline
     processes: list[Process] = field(default_factory=list)
     is_endless: bool = False
+    groups: list[Group] = field(default_factory=list)
+    targets: list[Group] = field(default_factory=list)
+    """What a fault may hit: workers and closers three times as often, since they have the most to lose."""
+    missed: list[int] = field(default_factory=list)
+    """Of a directed history: which of its moments never came."""
 
     def around(self, step: int | None = None, lines: int = 40, about: str = "") -> str:
         """The lines before and after a step, one thing that happened in each."""
@@ -131,9 +153,10 @@ class SimWorld(World):
         self.at(self.step + self.rng.randrange(steps_max // 4, steps_max), _Timeout(self, txn))
 
 
-def simulate(schedule: Schedule, seed: int, rules: Rules = KEPT) -> History:
+def simulate(schedule: Schedule, seed: int, rules: Rules = KEPT, script: Script | None = None) -> History:
+    """Play one history to its end. `script` comes before the schedule's faults."""
     world = SimWorld(seed, rules)
-    world.lag = schedule.lag
+    world.lag, world.slow_replay = schedule.lag, schedule.slow_replay
     pipeline = schedule.pipeline
     plan, partitions = pipeline.plan, schedule.partitions
     layout = Layout(plan)
@@ -152,6 +175,7 @@ def simulate(schedule: Schedule, seed: int, rules: Rules = KEPT) -> History:
     def group(name: str, topics: tuple[str, ...], count: int) -> Group:
         found = Group(world, name, topics, count)
         world.actors.append(found)
+        history.groups.append(found)
         return found
 
     for stage in (*plan.stages, closer_stage(plan)):
@@ -184,7 +208,12 @@ def simulate(schedule: Schedule, seed: int, rules: Rules = KEPT) -> History:
         [IngressProcess(world, members, f"ingress.{who}", plan.digest, partitions, room) for who in "12"],
         (REQUESTS,),
     )
+    history.targets = history.groups + [g for g in history.groups if g.name in ("workers", "closer")] * 2
     Client(world, [_asked(ask) for ask in schedule.asks], partitions)
+    if schedule.accident is not None:
+        world.at(schedule.accident.step, _Mishap(history, schedule.accident))
+    if script is not None:
+        direct(history, script)
     _run(history, schedule.faults)
     return history
 
@@ -192,7 +221,8 @@ def simulate(schedule: Schedule, seed: int, rules: Rules = KEPT) -> History:
 def _asked(ask: Ask) -> Record:
     key = None if ask.id < 0 else f"r{ask.id}".encode()
     value = b"" if ask.kind == 2 else f"q{ask.id}".encode()
-    return Record(None, value, 0, key=key, headers={"kind": b"cancel"} if ask.kind == 1 else {})
+    headers = {1: {"kind": b"cancel"}, 3: {"timeout-ms": b"%d" % SHORT_MS}}.get(ask.kind, {})
+    return Record(None, value, 0, key=key, headers=headers)
 
 
 def _run(history: History, faults: tuple[Fault, ...]) -> None:
@@ -227,6 +257,7 @@ def _inflict(history: History, fault: Fault) -> None:  # noqa: PLR0912 - one bra
     rng = world.rng
     kind = FAULTS[fault.kind % len(FAULTS)]
     steps = 20 + 40 * (fault.detail // 3 % 6)
+    world.count(f"fault: {kind}")
     if kind == "crash":
         process.crash(fault.detail % 3, rng)
     elif kind == "crash and hold":
@@ -265,7 +296,7 @@ def _inflict(history: History, fault: Fault) -> None:  # noqa: PLR0912 - one bra
 
 def _is_met(history: History, fault: Fault) -> bool:
     process = _target(history, fault.target)
-    match fault.when % 6:
+    match fault.when % WHENS:
         case 1:
             return any(process.wire.links.values())
         case 2:
@@ -276,16 +307,19 @@ def _is_met(history: History, fault: Fault) -> bool:
             return any(len(link) > 1 for link in process.wire.links.values())
         case 5:
             return any(host.is_working for host in process.hosts.values())
+        case 6:
+            return any(host.has_marks for host in process.hosts.values())
+        case 7:
+            return any(host.has_transaction for host in process.hosts.values())
     return True
 
 
 def _target(history: History, number: int) -> Process:
-    groups = list(dict.fromkeys(p.group for p in history.processes))
-    groups += [g for g in groups if g.name in ("workers", "closer")] * 2  # they have the most to lose
-    group = groups[number % len(groups)]
+    targets = history.targets
+    group = targets[number % len(targets)]
     members = [p for p in history.processes if p.group is group]
     owners = [p for p in members if p.hosts]
-    return (owners or members)[number // len(groups) % len(owners or members)]
+    return (owners or members)[number // len(targets) % len(owners or members)]
 
 
 class _CrashAgain:
@@ -308,6 +342,58 @@ class _Resume:
         return False
 
 
+class _Mishap:
+    def __init__(self, history: History, accident: Accident) -> None:
+        self.history: Final = history
+        self.accident: Final = accident
+
+    def __repr__(self) -> str:
+        return "operator"
+
+    def run(self, rng: Random) -> bool:
+        if self.accident.kind == 0:
+            self._add_partitions(rng)
+        else:
+            self._delete_records(rng)
+        return False
+
+    def _add_partitions(self, rng: Random) -> None:
+        history, world = self.history, self.history.world
+        keyed = [group for group in history.groups if group.name != "workers"]  # lanes are no part of any key
+        count = history.schedule.partitions + 1
+        world.note(self, "gives every topic {} partitions", count)
+        for topic in {CONTROL, "p.answers", *(topic for group in keyed for topic in group.topics)}:
+            world.broker.grown[topic] = count
+            world.broker.log(topic, count - 1)
+        if not world.rules.fixes_partition_count:
+            for group in keyed:
+                group.grow()
+        for process in history.processes:
+            world.at(world.step + rng.randrange(200), _Restart(process, count))
+
+    def _delete_records(self, rng: Random) -> None:
+        world = self.history.world
+        group = self.history.targets[self.accident.target % len(self.history.targets)]
+        for topic in group.topics:
+            log = world.broker.log(topic, 0)
+            log.start = log.end
+            world.note(self, "deletes {}[0] below {}", topic, log.end)
+        _target(self.history, self.accident.target).crash(0, rng)
+
+
+class _Restart:
+    """With the partition count that the topics have now."""
+
+    def __init__(self, process: Process, partitions: int) -> None:
+        self.process: Final = process
+        self.partitions: Final = partitions
+
+    def run(self, rng: Random) -> bool:
+        self.process.partitions = self.partitions  # type: ignore[attr-defined]
+        self.process.crash(0, rng)
+        return False
+
+
 def _forget_marks(history: History, process: Process, kept_count: int) -> None:
     """Metadata has room for so many marks only: some are cut off."""
     offsets = history.world.broker.offsets
@@ -317,3 +403,4 @@ def _forget_marks(history: History, process: Process, kept_count: int) -> None:
             kept = SlotMetadata(metadata.epoch, metadata.answers_position, metadata.marks[:kept_count])
             offsets[at] = (offset, kept.encode())
             history.world.note(process.group, "loses marks of partition {}", at[2])
+            history.world.count("marks are lost")
