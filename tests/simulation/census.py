@@ -8,9 +8,9 @@ from typing import Final
 
 from streams.core.plan import REQUEST, InputMode, OnError, StageKind
 from streams.core.record import Kind
+from tests.simulation.history import FAULTS, History
 from tests.simulation.ingesting import REQUESTS
 from tests.simulation.process import CONTROL
-from tests.simulation.simulation import FAULTS, History
 from tests.simulation.truth import Execution
 
 PIPELINES: Final = (

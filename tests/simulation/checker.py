@@ -15,9 +15,10 @@ from streams.core.lineage import Path, RunId, Serial
 from streams.core.plan import REQUEST, InputMode
 from streams.core.record import Envelope, Kind
 from tests.simulation.broker import Record
+from tests.simulation.history import History
+from tests.simulation.host import Phase
 from tests.simulation.ingesting import REQUESTS
-from tests.simulation.process import CONTROL, Phase
-from tests.simulation.simulation import History
+from tests.simulation.process import CONTROL
 from tests.simulation.truth import Execution, Taken
 
 NodeName = tuple[str, Path]

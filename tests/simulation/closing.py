@@ -14,7 +14,8 @@ from streams.core.record import Envelope, Kind
 from streams.core.slot import Run
 from tests.simulation.broker import Group, Record, Txn
 from tests.simulation.functions import Habits
-from tests.simulation.process import CONTROL, Host, Phase, record_of
+from tests.simulation.host import Host, Phase, record_of
+from tests.simulation.process import CONTROL
 from tests.simulation.stages import StageHost, StageProcess
 from tests.simulation.world import World
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from streams.core.offsets import SlotMetadata, decode_metadata
 from streams.core.record import Envelope
-from tests.simulation.process import Phase
+from tests.simulation.host import Phase
 from tests.simulation.stages import StageHost
 
 if TYPE_CHECKING:
     from tests.simulation.broker import Group
+    from tests.simulation.history import History
     from tests.simulation.process import Process
-    from tests.simulation.simulation import History
 
 Moment: TypeAlias = Callable[[], bool]
 Script: TypeAlias = Callable[["Play"], Iterator[Moment]]

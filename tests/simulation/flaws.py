@@ -24,11 +24,12 @@ from streams.core.slot import Effect, Node, Run, Slot
 from streams.core.view import Held, Verdict, View
 from tests.simulation.checker import Violation, check
 from tests.simulation.directed import Script
+from tests.simulation.history import WHENS, Schedule
 from tests.simulation.pipelines import Op
 from tests.simulation.rules import Rules
-from tests.simulation.schedules import SHAPES, WHENS, aimed, draw, mishap
+from tests.simulation.schedules import SHAPES, aimed, draw, mishap
 from tests.simulation.scripts import marked_then_half_replayed, older_ancestor_replayed, two_selections_marked
-from tests.simulation.simulation import Schedule, simulate
+from tests.simulation.simulation import simulate
 from tests.simulation.stages import StageHost
 
 

@@ -11,7 +11,8 @@ from streams.core.lineage import Serial
 from streams.core.partition import partition_of
 from streams.core.plan import REQUEST
 from tests.simulation.broker import Group, Record
-from tests.simulation.process import Host, Phase, Process, record_of
+from tests.simulation.host import Host, Phase, record_of
+from tests.simulation.process import Process
 from tests.simulation.world import World
 
 REQUESTS = "p.requests"

@@ -8,8 +8,8 @@ from random import Random
 
 from hypothesis import strategies as st
 
+from tests.simulation.history import FAULTS, WHENS, Accident, Ask, Fault, Schedule
 from tests.simulation.pipelines import HABITS, Op
-from tests.simulation.simulation import FAULTS, WHENS, Accident, Ask, Fault, Schedule
 
 SHAPES = (
     (Op(1), Op(0), Op(2), Op(2, 1), Op(0, 0, 3)),  # two joins of one map meet

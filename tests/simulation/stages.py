@@ -16,7 +16,8 @@ from streams.core.record import Envelope, Kind
 from streams.core.slot import Effect, Emit, Failed, Node, Reject, Result, Route, Run, Slot, Start, Stop, Wake
 from tests.simulation.broker import Group
 from tests.simulation.functions import Call, Habits
-from tests.simulation.process import Host, Phase, Process, record_of
+from tests.simulation.host import Host, Phase, record_of
+from tests.simulation.process import Process
 from tests.simulation.world import World
 
 

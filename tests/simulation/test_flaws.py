@@ -11,10 +11,11 @@ import pytest
 
 from tests.simulation.checker import Violation, check
 from tests.simulation.flaws import DIRECTED, FLAWS, Flaw, search
+from tests.simulation.history import History, Schedule
 from tests.simulation.profiles import HISTORIES
 from tests.simulation.rules import KEPT
 from tests.simulation.schedules import draw, mishap
-from tests.simulation.simulation import History, Schedule, simulate
+from tests.simulation.simulation import simulate
 
 BUDGET = HISTORIES["ci"]
 

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import example, given
 
 from tests.simulation.checker import check
+from tests.simulation.history import Ask, Fault, Schedule
 from tests.simulation.pipelines import Op
 from tests.simulation.profiles import histories
 from tests.simulation.schedules import schedules, seeds
-from tests.simulation.simulation import Ask, Fault, Schedule, simulate
+from tests.simulation.simulation import simulate
 
 MODEL, FORK, MAP, JOIN = Op(3), Op(1), Op(0), Op(2)
 

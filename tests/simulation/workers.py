@@ -14,7 +14,8 @@ from streams.core.plan import Plan
 from streams.core.text import Piece
 from tests.simulation.broker import Group
 from tests.simulation.functions import Habits
-from tests.simulation.process import Host, Phase, Process, record_of
+from tests.simulation.host import Host, Phase, record_of
+from tests.simulation.process import Process
 from tests.simulation.world import World
 
 
