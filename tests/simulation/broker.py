@@ -149,7 +149,7 @@ class Group:
         self.world: Final = world
         self.name: Final = name
         self.topics: Final = topics
-        self.partitions: Final = partitions
+        self.partitions = partitions
         self.members: list[Member] = []
         self.target: list[Member | None] = [None] * partitions
         self.owner: dict[tuple[str, int], Member | None] = {(t, i): None for i in range(partitions) for t in topics}

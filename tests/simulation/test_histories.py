@@ -22,6 +22,7 @@ FACTCHECK = Schedule(ops=(MODEL, FORK, MAP, Op(3, 0, 2), Op(0, 0, 2)), asks=(Ask
 @histories
 @given(schedule=schedules, seed=seeds)
 @example(schedule=FACTCHECK, seed=1)
+@example(schedule=Schedule(ops=(FORK, MAP, MAP, Op(4, 1), MAP)), seed=0)  # refused as a whole, and built with less
 @example(schedule=Schedule(ops=(Op(1, second=1), Op(4), Op(2, 1)), asks=(Ask(0),)), seed=53)
 @example(schedule=Schedule(asks=(Ask(2, 1), Ask(-1), Ask(1)), room=1), seed=43)
 @example(schedule=Schedule(ops=(MAP,), asks=(Ask(0, 2), Ask(0, 2)), faults=(Fault(32, 3, 2),)), seed=589)
