@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from streams.cli.options import AsJson, Bootstrap, HealthFile, kafka_or_fail, messages
+from streams.cli.options import AsJson, Bootstrap, HealthFile, Metrics, kafka_or_fail, messages
 from streams.cli.service import run_until_stopped
 from streams.errors import ConfigError
 from streams.settings import KafkaSettings
@@ -24,6 +24,7 @@ def command(
     ] = None,
     bootstrap: Bootstrap = None,
     health_file: HealthFile = None,
+    metrics: Metrics = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve a model: own lanes of its prompts and write their texts, until Ctrl-C or SIGTERM.
@@ -37,7 +38,8 @@ def command(
     if made.model == MODEL_NAME:
         messages.print(MODEL_NOTICE)
     worker = Worker(made, KafkaSettings(bootstrap=kafka_or_fail(bootstrap)))
-    run_until_stopped(worker, {"engine": engine, "model": made.model}, as_json=as_json, health_file=health_file)
+    ready = {"engine": engine, "model": made.model}
+    run_until_stopped(worker, ready, as_json=as_json, health_file=health_file, metrics=metrics)
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -38,6 +38,16 @@ HealthFile = Annotated[
 ]
 """`health_file: HealthFile = None` in a command; hand it to `run_until_stopped`."""
 
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        envvar="DESCANT_METRICS",
+        metavar="[HOST:]PORT",
+        help="Serve Prometheus metrics there; docs/metrics.md lists them.",
+    ),
+]
+"""`metrics: Metrics = None` in a command; hand it to `run_until_stopped`."""
+
 messages = Console(stderr=True, highlight=False)
 """Where progress and remarks go, so that standard output holds the result alone."""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from streams.cli.options import AsJson, Bootstrap, HealthFile, kafka_or_fail, load_pipeline
+from streams.cli.options import AsJson, Bootstrap, HealthFile, Metrics, kafka_or_fail, load_pipeline
 from streams.cli.service import run_until_stopped
 from streams.runtime.process import PipelineProcess, roles_of
 from streams.settings import KafkaSettings
@@ -20,6 +20,7 @@ def command(
     ] = None,
     bootstrap: Bootstrap = None,
     health_file: HealthFile = None,
+    metrics: Metrics = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a pipeline's stages, all of them or those named, until Ctrl-C or SIGTERM.
@@ -32,6 +33,5 @@ def command(
     plan = load_pipeline(pipeline).plan
     roles = tuple(stage or roles_of(plan))
     process = PipelineProcess(plan, roles, KafkaSettings(bootstrap=kafka_or_fail(bootstrap)))
-    run_until_stopped(
-        process, {"pipeline": plan.pipeline, "stages": " ".join(roles)}, as_json=as_json, health_file=health_file
-    )
+    ready = {"pipeline": plan.pipeline, "stages": " ".join(roles)}
+    run_until_stopped(process, ready, as_json=as_json, health_file=health_file, metrics=metrics)

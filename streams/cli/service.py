@@ -17,6 +17,7 @@ import structlog
 
 from streams.cli.health import beat
 from streams.cli.options import messages, print_json
+from streams.metrics import serve_metrics
 
 
 class Running(Protocol):
@@ -43,6 +44,7 @@ def run_until_stopped(
     *,
     as_json: bool,
     health_file: Path | None = None,
+    metrics: str | None = None,
 ) -> None:
     """Enter, say that it is ready, and stay until SIGTERM, Ctrl-C or a failure; then leave in good order.
 
@@ -50,6 +52,8 @@ def run_until_stopped(
     ready yet or is leaving.
     """
     configure_logs()
+    if metrics is not None:
+        serve_metrics(metrics)
     asyncio.run(_run(process, ready, health_file, as_json=as_json))
 
 

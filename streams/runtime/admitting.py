@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Coroutine
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, Message
 from pydantic import TypeAdapter, ValidationError
 
+from streams import metrics
 from streams.core.ingress import Ingress, IngressLimits
 from streams.core.offsets import SlotMetadata
 from streams.core.partition import partition_of
@@ -19,6 +19,7 @@ from streams.errors import BrokerError
 from streams.runtime.consumer import headers_of
 from streams.runtime.ownership import SlotOwner, SlotState
 from streams.runtime.services import Services
+from streams.runtime.tasks import Tasks
 from streams.runtime.topics import group_of, requests_topic
 
 ROLE: Final = "ingress"
@@ -40,10 +41,10 @@ class IngressRole:
         self._waiting: Final[deque[tuple[IngressSlot, Message]]] = deque()
         self._is_paused = False
         self._pausing: asyncio.Task[None] | None = None
-        self._calls: Final[set[asyncio.Task[None]]] = set()
+        self._tasks: Final = Tasks(services.fatal)
+        metrics.WAITING.labels(plan.pipeline).set_function(lambda: len(self._waiting))
         self._ends: Final[dict[int, int]] = {}
         self._on_the_way: Final[dict[int, int]] = {}
-        self._task: asyncio.Task[None] | None = None
         self.owner: Final = SlotOwner(
             services.kafka,
             services.lookup,
@@ -55,7 +56,7 @@ class IngressRole:
 
     def start(self) -> None:
         self.owner.start()
-        self._task = asyncio.create_task(self._watch())
+        self._tasks.spawn(self._watch())
 
     async def _open(self, partition: int, metadata: SlotMetadata, positions: dict[int, int]) -> SlotState:
         await self._services.follower.ready.wait()
@@ -77,16 +78,11 @@ class IngressRole:
         return open_at_most < self._services.settings.admission_window
 
     async def _watch(self) -> None:
-        try:
-            while True:
-                await asyncio.sleep(LOOK_SECONDS)
-                if self._waiting:
-                    await self._look()
-                    self._drain()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # noqa: BLE001 — a task's error reaches nobody by itself
-            self._services.fatal(error)
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self._waiting:
+                await self._look()
+                self._drain()
 
     def take(self, slot: IngressSlot, message: Message) -> None:
         self._waiting.append((slot, message))
@@ -105,19 +101,13 @@ class IngressRole:
                 self._accept(slot, message, q)
         if self._is_paused:
             self._is_paused = False
-            self._spawn(self.owner.consumer_thread.call(_resume))
+            self._tasks.spawn(self.owner.consumer_thread.call(_resume))
 
     def _pause(self) -> None:
         """Again with every batch that comes nevertheless: partitions that were assigned meanwhile are not paused."""
         self._is_paused = True
         if self._pausing is None or self._pausing.done():
-            self._pausing = self._spawn(self.owner.consumer_thread.call(_pause))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
-        return task
+            self._pausing = self._tasks.spawn(self.owner.consumer_thread.call(_pause))
 
     def _accept(self, slot: IngressSlot, message: Message, q: int) -> None:
         accepted = self.core.accept(
@@ -130,6 +120,7 @@ class IngressRole:
         )
         if accepted.dead is not None:
             self._services.dead_letter(message, ROLE, accepted.dead)
+        metrics.ACCEPTED.labels(self._services.plan.pipeline, accepted.envelope.kind.value).inc()
         self._on_the_way[q] = self._on_the_way.get(q, 0) + 1
         offset = message.offset() or 0
 
@@ -152,9 +143,7 @@ class IngressRole:
 
     async def close(self) -> None:
         await self.owner.close()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._tasks.close()
 
 
 class IngressSlot:

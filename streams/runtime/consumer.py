@@ -31,6 +31,9 @@ POLL_SECONDS: Final = 0.05
 REVOKE_SECONDS: Final = 20.0
 """Shared by everything inside one revoke; the coordinator waits `session.timeout` of silence, and heartbeats go on."""
 
+LEAVE_SECONDS: Final = 12.0
+"""A process that is told to end while the broker is away ends without its last commit: its work is done again."""
+
 CALL_SECONDS: Final = 20.0
 
 RETRY_SECONDS: Final = 0.2
@@ -239,7 +242,7 @@ class ConsumerThread:
         """Leave the group; the owner's `revoked` runs first."""
         self._is_open = False
         if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join, REVOKE_SECONDS)
+            await asyncio.to_thread(self._thread.join, LEAVE_SECONDS)
 
 
 def _commit(places: list[TopicPartition], consumer: Consumer) -> KafkaError | None:

@@ -9,8 +9,11 @@ from typing import Final
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported without saying so
 
-from streams.runtime.consumer import CALL_SECONDS, retrying
+from streams.runtime.consumer import retrying
 from streams.settings import KafkaSettings
+
+ASK_SECONDS: Final = 5.0
+"""Of one try; the process cannot end before it is over."""
 
 
 class OffsetLookup:
@@ -38,7 +41,7 @@ class OffsetLookup:
         def ask() -> dict[tuple[str, int], int]:
             admin = self._admin
             futures = admin.list_offsets(
-                {TopicPartition(topic, number): spec for topic, number in places}, request_timeout=CALL_SECONDS
+                {TopicPartition(topic, number): spec for topic, number in places}, request_timeout=ASK_SECONDS
             )
             try:
                 return {(at.topic, at.partition): future.result().offset for at, future in futures.items()}

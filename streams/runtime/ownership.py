@@ -16,9 +16,11 @@ from typing import Final, Protocol
 import structlog
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from streams import metrics
 from streams.core.offsets import SlotMetadata, decode_metadata
 from streams.runtime.consumer import NOT_MEMBER, RETRIABLE, RETRY_SECONDS, ConsumerThread
 from streams.runtime.offsets import OffsetLookup
+from streams.runtime.tasks import Tasks
 from streams.settings import KafkaSettings
 
 COMMIT_SECONDS: Final = 0.1
@@ -65,6 +67,7 @@ class _Owned:
     behind: dict[int, int] = field(default_factory=dict)
     """Source -> end offset that replay has to reach."""
     is_caught_up: bool = False
+    since: float = field(default_factory=time.monotonic)
     is_leaving: bool = False
     """Inside a revoke: one last commit is allowed."""
 
@@ -99,7 +102,10 @@ class SlotOwner:
         self._before_release: Final = before_release
         self._owned: Final[dict[int, _Owned]] = {}
         self._commit_lock: Final = asyncio.Lock()
-        self._tasks: Final[set[asyncio.Task[None]]] = set()
+        self._tasks: Final = Tasks(on_fatal)
+        self._records: Final = metrics.RECORDS.labels(group)
+        self._slots: Final = metrics.SLOTS.labels(group)
+        self._takeover_seconds: Final = metrics.TAKEOVER_SECONDS.labels(group)
 
     @property
     def consumer_thread(self) -> ConsumerThread:
@@ -116,20 +122,7 @@ class SlotOwner:
     def start(self) -> None:
         self._consumer_thread.start()
         if self._commits_itself:
-            self._spawn(self._commit_for_ever())
-
-    def _spawn(self, work: Awaitable[None]) -> None:
-        async def guarded() -> None:
-            try:
-                await work
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:  # noqa: BLE001 — a task's error reaches nobody by itself
-                self._on_fatal(error)
-
-        task = asyncio.create_task(guarded())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            self._tasks.spawn(self._commit_for_ever())
 
     # -- the consumer's events -------------------------------------------------------------------------------------
 
@@ -143,7 +136,7 @@ class SlotOwner:
             else:
                 asyncio.get_running_loop().call_later(INCOMPLETE_ALARM_SECONDS, self._alarm, owned)
         if whole:
-            self._spawn(self._take_over(whole))
+            self._tasks.spawn(self._take_over(whole))
 
     def _alarm(self, owned: _Owned) -> None:
         if self._owned.get(owned.partition) is owned and len(owned.committed) < len(self.topics):
@@ -183,9 +176,11 @@ class SlotOwner:
             if rest:
                 # Not paused: what still comes of them is dropped, and the takeover seeks to what was committed.
                 self._owned[number] = _Owned(number, rest)
+        self._slots.set(len(self.states))
         return going
 
     def records(self, batch: Sequence[Message]) -> None:
+        self._records.inc(len(batch))
         for message in batch:
             owned = self._owned.get(message.partition() or 0)
             if owned is None or owned.state is None:
@@ -246,11 +241,13 @@ class SlotOwner:
             return
         owned.state = state
         owned.behind = behind
+        self._slots.set(len(self.states))
         self._check_caught_up(owned)
 
     def _check_caught_up(self, owned: _Owned) -> None:
         if not owned.behind and not owned.is_caught_up and owned.state is not None:
             owned.is_caught_up = True
+            self._takeover_seconds.observe(time.monotonic() - owned.since)
             owned.state.caught_up()
             if all(o.is_caught_up for o in self._owned.values()):
                 self.has_joined.set()
@@ -317,9 +314,7 @@ class SlotOwner:
     async def close(self) -> None:
         """Commit, leave the group, end all tasks."""
         await self._consumer_thread.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
 
 
 def _next_epoch(metadata: str | None) -> SlotMetadata:

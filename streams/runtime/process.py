@@ -10,12 +10,13 @@ from streams.core.plan import Plan, StageKind
 from streams.errors import ConfigError
 from streams.runtime.admitting import ROLE as INGRESS
 from streams.runtime.admitting import IngressRole
-from streams.runtime.closing import ROLE as CLOSER
+from streams.runtime.closer_slot import ROLE as CLOSER
 from streams.runtime.closing import CloserRole
 from streams.runtime.ownership import SlotOwner
 from streams.runtime.services import Services
 from streams.runtime.stage import StageRole
-from streams.runtime.topics import ensure_topics, group_of, set_session_timeouts, state_topic, topics_of
+from streams.runtime.threads import in_own_thread
+from streams.runtime.topics import SET_UP_SECONDS, ensure_topics, group_of, set_session_timeouts, state_topic, topics_of
 from streams.settings import KafkaSettings, PipelineSettings
 
 STANDBY_SECONDS: Final = 10.0
@@ -56,7 +57,7 @@ class PipelineProcess:
         self._services: Services | None = None
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self._set_up)
+        await in_own_thread(self._set_up, seconds=SET_UP_SECONDS)  # Ctrl-C does not wait for a broker that is away
         routes = any(s.kind is StageKind.MODEL and s.name in self._names for s in self._plan.stages)
         services = self._services = Services(self._plan, self._kafka, self._settings, routes=routes)
         try:
@@ -104,7 +105,11 @@ class PipelineProcess:
         await self._close()
 
     async def _close(self) -> None:
-        """Hand everything back: commit, leave the groups, flush. What was under way runs again elsewhere."""
+        """Hand everything back: commit, leave the groups, flush. What was under way runs again elsewhere.
+
+        Takes some 20 s at most, also when the broker is away."""
+        if self._services is not None:
+            self._services.lookup.close()
         await asyncio.gather(*(role.close() for role in self._roles), return_exceptions=True)
         if self._services is not None:
             await self._services.close()

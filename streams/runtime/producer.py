@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from streams import metrics
 from streams.core.record import Headers
 from streams.errors import BrokerError
 from streams.settings import KafkaSettings
@@ -20,7 +21,7 @@ RECORD_BYTES_MAX: Final = 1_000_000
 """Kafka's default for a record batch, less room for key and headers; a larger value fails its run, not its process."""
 
 POLL_SECONDS: Final = 0.1
-FLUSH_SECONDS: Final = 10.0
+FLUSH_SECONDS: Final = 5.0
 
 PRODUCER_CONFIG: Final = {
     "enable.idempotence": True,
@@ -42,6 +43,7 @@ class LoopProducer:
         self._on_fatal: Final = on_fatal
         self._reports: Final[deque[tuple[OnDelivery, KafkaError | None, Message]]] = deque()
         self._is_open = True
+        metrics.PRODUCER_QUEUE.set_function(self._producer.__len__)
         self._thread: Final = threading.Thread(target=self._poll, name="producer", daemon=True)
         self._thread.start()
 

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 from confluent_kafka import Message
 
+from streams import metrics
 from streams.core.failure import Failure
 from streams.core.plan import Plan
 from streams.core.record import Envelope, Headers, Kind
@@ -57,6 +58,7 @@ class Services:
             ("offset", b"%d" % (message.offset() or 0)),
         ]
         headers += [(f"original.{name}", value or b"") for name, value in headers_of(message)]
+        metrics.DEAD_LETTERS.labels(self.plan.pipeline, failure.code).inc()
         self.producer.send(dead_letters_topic(self.plan.pipeline), message.key(), message.value(), headers)
         log.warning("dead letter", reason=failure.code, stage=stage, topic=message.topic(), offset=message.offset())
 
@@ -80,7 +82,6 @@ class Services:
         )
 
     async def close(self) -> None:
-        self.lookup.close()
         await self.router.close()
         await self.producer.close()
         await self.follower.close()

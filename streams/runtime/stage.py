@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Final, assert_never
 
 from confluent_kafka import KafkaError, Message
 
+from streams import metrics
 from streams.core.failure import Failure
 from streams.core.group import Shape
 from streams.core.lineage import Layout, Serial, routing_key
@@ -16,7 +18,7 @@ from streams.core.offsets import SlotMetadata
 from streams.core.partition import partition_of
 from streams.core.plan import StagePlan
 from streams.core.record import Envelope, parse_envelope
-from streams.core.slot import Effect, Emit, Failed, Reject, Route, Run, Slot, Start, Stop, Wake
+from streams.core.slot import Effect, Emit, Failed, Reject, Result, Route, Run, Slot, Start, Stop, Wake
 from streams.errors import RecordError
 from streams.flow import Prompt
 from streams.runtime.consumer import headers_of
@@ -89,6 +91,11 @@ class StageSlot:
             next_n=services.next_n,
             is_closed=services.follower.state.is_closed,
         )
+        names = services.plan.pipeline, shape.stage.name
+        self._done: Final = metrics.RUNS.labels(*names, "done")
+        self._failed: Final = metrics.RUNS.labels(*names, "failed")
+        self._stopped: Final = metrics.RUNS.labels(*names, "stopped")
+        self._seconds: Final = metrics.RUN_SECONDS.labels(*names)
         self._tasks: Final[dict[Run, _Task]] = {}
         self._todo: Final[deque[Iterable[Effect]]] = deque()
         self._message: Message | None = None
@@ -163,12 +170,15 @@ class StageSlot:
 
     def _start(self, run: Run) -> None:
         if self._code.is_inline:
-            self._apply(self._slot.returned(run, self._code.call_inline(run, lambda v: self._child(run, v))))
+            result = self._code.call_inline(run, lambda v: self._child(run, v))
+            self._count(result)
+            self._apply(self._slot.returned(run, result))
             return
         task = self._tasks[run] = _Task()
         task.task = asyncio.create_task(self._run(run, task))
 
     async def _run(self, run: Run, task: _Task) -> None:
+        began = time.monotonic()
         try:
             result = await self._code.call(run, task.wake, lambda value: self._child(run, value))
         except asyncio.CancelledError:
@@ -176,8 +186,13 @@ class StageSlot:
         except BaseException as error:  # noqa: BLE001 — a task's error reaches nobody by itself
             self._services.fatal(error)
             return
+        self._seconds.observe(time.monotonic() - began)
+        self._count(result)
         self._tasks.pop(run, None)
         self._apply(self._slot.returned(run, result))
+
+    def _count(self, result: Result) -> None:
+        (self._failed if isinstance(result, Failed) else self._done).inc()
 
     def _child(self, run: Run, value: bytes) -> None:
         self._apply(self._slot.child(run, value))
@@ -186,6 +201,7 @@ class StageSlot:
         task = self._tasks.pop(run, None)
         if task is not None and task.task is not None:
             task.task.cancel()
+            self._stopped.inc()
 
     def _emit(self, run: Run | None, envelope: Envelope, value: bytes | None) -> None:
         if run is not None and value is not None and len(value) > RECORD_BYTES_MAX:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Final, cast
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
     AdminClient,
@@ -21,10 +22,17 @@ from streams.core.plan import REQUEST, Plan, StageKind
 from streams.errors import BrokerError, ConfigError
 from streams.settings import KafkaSettings, PipelineSettings
 
+AWAY_SECONDS: Final = 60.0
+"""How long a process that starts waits for a broker that is away."""
+
 ADMIN_SECONDS: Final = 30.0
+SET_UP_SECONDS: Final = AWAY_SECONDS + 4 * ADMIN_SECONDS
+"""Of all that is done here before a process may start; each step has its own limit and its own error."""
 TRY_SECONDS: Final = 5.0
 """Of the above: longest wait of one client before another one tries."""
 RETRY_SECONDS: Final = 0.5
+
+log = structlog.get_logger(__name__)
 
 LARGE_RECORD_BYTES: Final = 16 * 1024 * 1024
 """Of topics that take what clients send, so that a request that is too large still gets its typed error."""
@@ -92,7 +100,10 @@ def state_topic(settings: PipelineSettings) -> NewTopic:
 
 
 def _new_topic(name: str, partitions: int, settings: PipelineSettings, config: Mapping[str, str]) -> NewTopic:
-    return NewTopic(name, num_partitions=partitions, replication_factor=settings.replication, config=dict(config))
+    own = dict(config)
+    if settings.replication >= 3:
+        own["min.insync.replicas"] = "2"  # PROTOCOL §9.8: what is acknowledged outlives any one broker
+    return NewTopic(name, num_partitions=partitions, replication_factor=settings.replication, config=own)
 
 
 def ensure_topics(kafka: KafkaSettings, topics: Iterable[NewTopic]) -> None:
@@ -102,6 +113,7 @@ def ensure_topics(kafka: KafkaSettings, topics: Iterable[NewTopic]) -> None:
     """
     wanted = {t.topic: t for t in topics}
     admin = AdminClient(kafka.client())
+    wait_for_kafka(kafka, admin)
     try:
         existing = admin.list_topics(timeout=ADMIN_SECONDS).topics
         missing = [t for name, t in wanted.items() if name not in existing]
@@ -119,6 +131,30 @@ def ensure_topics(kafka: KafkaSettings, topics: Iterable[NewTopic]) -> None:
                 f"Set DESCANT_PARTITIONS={len(found.partitions)} (DESCANT_LANES for prompts), or use another cluster.",
                 code="config.partitions",
             )
+
+
+def wait_for_kafka(kafka: KafkaSettings, admin: AdminClient, seconds_max: float = AWAY_SECONDS) -> None:
+    """Return when a broker answers: processes may be started while it restarts.
+
+    Raises BrokerError when none does within `seconds_max`.
+    """
+    ends_at = time.monotonic() + seconds_max
+    is_told = False
+    while True:
+        try:
+            admin.list_topics(timeout=TRY_SECONDS)
+        except KafkaException as error:
+            if time.monotonic() > ends_at:
+                raise BrokerError(
+                    f"no Kafka answers at {kafka.bootstrap} ({error.args[0].str()}). Is the address right, and is the "
+                    "broker up? `descant broker up` starts one here.",
+                    code="broker.away",
+                ) from None
+            if not is_told:
+                log.warning("waiting for Kafka", bootstrap=kafka.bootstrap, seconds_max=seconds_max)
+                is_told = True
+        else:
+            return
 
 
 def _ignore_existing(future: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import tempfile
 import threading
@@ -337,6 +338,8 @@ def run_round(options: Options, say: Callable[[str], None]) -> Result:
     folder = Path(tempfile.mkdtemp(prefix=f"descant-chaos-{options.seed}-"))
     with EmbeddedKafka() as kafka:
         result = Round(options, kafka, folder, say).run()
+        for log in kafka.log_path.parent.glob(f"{kafka.log_path.name}*"):
+            shutil.copy(log, folder)
     if result.is_good:
         for path in folder.iterdir():
             path.unlink()

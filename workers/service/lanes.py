@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from confluent_kafka import KafkaError, Message
 
+from streams import metrics
 from streams.core.coalesce import Coalescer
 from streams.core.failure import Failure
 from streams.core.lane import Fence, Generate, Halt, Lane, LaneEffect, Look, Phase, Prompt, Write, Writing
@@ -23,6 +24,7 @@ from streams.runtime.consumer import headers_of
 from streams.runtime.route import PromptRecord, decode_prompt
 from workers.engines.protocol import Generation, Sampling
 from workers.errors import PromptError
+from workers.service.textlog import Found
 
 if TYPE_CHECKING:
     from workers.service.worker import Worker
@@ -48,6 +50,10 @@ class LaneSlot:
         self._coalescers: Final[dict[Writing, Coalescer]] = {}
         self._open_serials: Final[dict[str, set[Serial]]] = {}
         self._is_dropped = False
+        model = worker.engine.model
+        self._tokens_given: Final = metrics.TOKENS.labels(model)
+        self._first_token: Final = metrics.FIRST_TOKEN_SECONDS.labels(model)
+        self._prompts_done: Final = {o: metrics.PROMPTS.labels(model, o) for o in ("done", "refused", "stopped")}
 
     # -- SlotState -------------------------------------------------------------------------------------------------
 
@@ -111,6 +117,7 @@ class LaneSlot:
                     task = self._tasks.pop(writing, None)
                     if task is not None:
                         task.cancel()
+                        self._prompts_done["stopped"].inc()
                 case _:
                     assert_never(effect)
 
@@ -123,16 +130,17 @@ class LaneSlot:
     # -- what the log holds already --------------------------------------------------------------------------------
 
     async def _look(self, prompt: Prompt) -> None:
-        to, log = self._destination(prompt), self._worker.textlog
-        async with self._worker.looking:
-            since = self._appended.get(prompt.offset, 0)
-            start = await asyncio.to_thread(log.start_of, to.topic, to.partition, since)
-            end = await asyncio.to_thread(log.end_of, to.topic, to.partition)
-            found = await asyncio.to_thread(log.read, to.topic, to.partition, start, end, prompt)
-        self._ends[prompt] = end
-        for envelope, value in found:
-            self._lane.seen(prompt, envelope, value)
+        to, since = self._destination(prompt), self._appended.get(prompt.offset, 0)
+        found = await self._worker.textlog.look(to.topic, to.partition, since, prompt)
+        self._see(prompt, found)
+        self._ends[prompt] = found.end
         self._apply(self._lane.looked(prompt))
+        if prompt.phase is not Phase.FENCING:
+            self._ends.pop(prompt, None)
+
+    def _see(self, prompt: Prompt, found: Found) -> None:
+        for envelope, value in found.records:
+            self._lane.seen(prompt, envelope, value)
 
     def _send_fence(self, writing: Writing, envelope: Envelope) -> None:
         to = self._destination(writing.prompt)
@@ -146,12 +154,9 @@ class LaneSlot:
         self._worker.producer.send(to.topic, to.key, None, envelope.headers(), delivered, partition=to.partition)
 
     async def _read_to_fence(self, writing: Writing, to: PromptRecord, fence: int) -> None:
-        log = self._worker.textlog
-        async with self._worker.looking:
-            start = self._ends.pop(writing.prompt)
-            found = await asyncio.to_thread(log.read, to.topic, to.partition, start, fence + 1, writing.prompt)
-        for envelope, value in found:
-            self._lane.seen(writing.prompt, envelope, value)
+        start = self._ends.pop(writing.prompt)
+        found = await self._worker.textlog.read(to.topic, to.partition, start, fence + 1, writing.prompt)
+        self._see(writing.prompt, found)
         self._apply(self._lane.fenced(writing))
 
     # -- generating ------------------------------------------------------------------------------------------------
@@ -163,6 +168,7 @@ class LaneSlot:
             load.taken(writing, record.prompt, prompt.node.stage, record.weight, time.time())
             async with self._worker.places:
                 load.begun(writing, time.time())
+                metrics.RESUMED.labels(self._worker.engine.model).inc(len(writing.resume))
                 await self._tokens(writing, record)
         except RecordError as error:
             self._apply(self._lane.ended(writing, Failure(error.code, str(error), prompt.node.stage)))
@@ -186,15 +192,22 @@ class LaneSlot:
             return
         coalescer = self._coalescers[writing] = Coalescer(hold=prompt.envelope.hold or record.whole)
         try:
+            began = time.monotonic()
             async with aclosing(self._worker.engine.generate(generation)) as chunks:
                 async for chunk in chunks:
                     if chunk.tokens:
+                        if began:
+                            self._first_token.observe(time.monotonic() - began)
+                            began = 0.0
+                        self._tokens_given.inc(chunk.tokens)
                         self._worker.load.tokens(writing, chunk.tokens, time.time())
                         coalescer.add(Piece(chunk.position, chunk.text, chunk.token_ids, chunk.tokens, chunk.logprobs))
                         self._send_due(writing)
             self._send(writing, coalescer.rest())
+            self._prompts_done["done"].inc()
             self._apply(self._lane.ended(writing))
         except PromptError as error:
+            self._prompts_done["refused"].inc()
             self._apply(self._lane.ended(writing, Failure(error.code, str(error), prompt.node.stage)))
         finally:
             del self._coalescers[writing]

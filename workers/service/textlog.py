@@ -1,65 +1,165 @@
-"""Reads one text back from its output partition, for the next owner of a lane (PROTOCOL §8)."""
+"""Reads texts back from their output partitions, for the next owner of a lane (PROTOCOL §8).
+
+A lane that is taken over may hold hundreds of prompts whose texts lie among each other in the same partitions. One pass
+over a partition serves all that wait for it: with a pass for each, the time to take a lane over grew with the square of
+the prompts in flight.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeVar
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from streams.core.lane import Prompt
 from streams.core.record import Envelope, parse_envelope
-from streams.errors import RecordError
-from streams.runtime.consumer import BATCH_RECORDS, CALL_SECONDS, CONSUMER_CONFIG, POLL_SECONDS, headers_of, retrying
+from streams.errors import BrokerError, RecordError
+from streams.runtime.consumer import BATCH_RECORDS, CONSUMER_CONFIG, POLL_SECONDS, headers_of, retrying
 from streams.settings import KafkaSettings
+
+T = TypeVar("T")
 
 MARGIN_MS: Final = 2_000
 """Append times come from two brokers' clocks; a margin costs a little reading, a gap would cost the text."""
 
-Found = tuple[Envelope, bytes | None]
+
+ASK_SECONDS: Final = 2.0
+"""Of one try, so that a worker can end while the broker is away."""
+
+
+class Found(NamedTuple):
+    """The records of one text, in log order, in [.., end)."""
+
+    records: list[tuple[Envelope, bytes | None]]
+    end: int
+
+
+@dataclass(slots=True, eq=False)
+class _Want:
+    prompt: Prompt
+    since_ms: int | None
+    """Begin at this append time; None: at `start`."""
+    start: int
+    end: int
+    """-1: where the partition ends now."""
+    done: asyncio.Future[Found]
+    records: list[tuple[Envelope, bytes | None]] = field(default_factory=list)
 
 
 class TextLog:
-    """Blocking; for a worker thread. One consumer for all looks of a worker, used by one thread at a time."""
+    """One consumer for all looks of a worker."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
         self._consumer: Final = Consumer({**kafka.client(), **config, "group.id": "descant-textlog"})
+        self._waiting: Final[dict[tuple[str, int], list[_Want]]] = {}
+        self._serving: asyncio.Task[None] | None = None
+        self._is_open = True
 
-    def start_of(self, topic: str, partition: int, since_ms: int) -> int:
-        """The first offset appended at `since_ms` less the margin, or later."""
-        at = TopicPartition(topic, partition, max(0, since_ms - MARGIN_MS))
-        found = retrying(lambda: self._consumer.offsets_for_times([at], timeout=CALL_SECONDS))[0]
-        return found.offset if found.offset >= 0 else self.end_of(topic, partition)
+    async def look(self, topic: str, partition: int, since_ms: int, prompt: Prompt) -> Found:
+        """This prompt run's text as the partition holds it now, from `since_ms` less a margin on.
 
-    def end_of(self, topic: str, partition: int) -> int:
-        at = TopicPartition(topic, partition)
-        return retrying(lambda: self._consumer.get_watermark_offsets(at, timeout=CALL_SECONDS, cached=False))[1]
+        Raises BrokerError when what is looked for has expired meanwhile.
+        """
+        return await self._ask(topic, partition, max(0, since_ms - MARGIN_MS), 0, -1, prompt)
 
-    def read(self, topic: str, partition: int, start: int, end: int, prompt: Prompt) -> list[Found]:
-        """The records of this prompt run's text in [start, end)."""
-        found: list[Found] = []
-        position = start
-        if position >= end:
-            return found
-        self._consumer.assign([TopicPartition(topic, partition, start)])
-        while position < end:
-            first = self._consumer.poll(POLL_SECONDS)
-            if first is None:
+    async def read(self, topic: str, partition: int, start: int, end: int, prompt: Prompt) -> Found:
+        """This prompt run's text in [start, end). Raises as `look` does."""
+        return await self._ask(topic, partition, None, start, end, prompt)
+
+    async def _ask(
+        self, topic: str, partition: int, since_ms: int | None, start: int, end: int, prompt: Prompt
+    ) -> Found:
+        want = _Want(prompt, since_ms, start, end, asyncio.get_running_loop().create_future())
+        self._waiting.setdefault((topic, partition), []).append(want)
+        if self._serving is None or self._serving.done():
+            self._serving = asyncio.create_task(self._serve())
+        return await want.done
+
+    async def _serve(self) -> None:
+        while self._waiting and self._is_open:
+            place = next(iter(self._waiting))
+            wants = self._waiting.pop(place)
+            try:
+                await asyncio.to_thread(self._pass, TopicPartition(*place), wants)
+            except Exception as error:  # noqa: BLE001 — for whoever asked
+                for want in wants:
+                    if not want.done.done():
+                        want.done.set_exception(error)
                 continue
-            for message in (first, *self._consumer.consume(BATCH_RECORDS, 0)):
-                if message.error() is not None:
-                    continue
-                position = (message.offset() or 0) + 1
-                if position > end:
-                    break
-                try:
-                    envelope = parse_envelope(headers_of(message))
-                except RecordError:
-                    continue
-                if prompt.is_text_of(envelope):
-                    found.append((envelope, message.value()))
-        self._consumer.unassign()
-        return found
+            for want in wants:
+                if not want.done.done():
+                    want.done.set_result(Found(want.records, want.end))
 
-    def close(self) -> None:
+    # -- on a thread -----------------------------------------------------------------------------------------------
+
+    def _pass(self, at: TopicPartition, wants: list[_Want]) -> None:
+        self._bound(at, wants)
+        wants = [want for want in wants if want.start < want.end]
+        if not wants:
+            return
+        by_serial: dict[bytes, list[_Want]] = {}
+        for want in wants:
+            serial = want.prompt.envelope.serial
+            if serial is not None:
+                by_serial.setdefault(b"%d:%d" % serial, []).append(want)
+        position, end = min(want.start for want in wants), max(want.end for want in wants)
+        self._consumer.assign([TopicPartition(at.topic, at.partition, position)])
+        try:
+            while position < end and self._is_open:
+                first = self._consumer.poll(POLL_SECONDS)
+                if first is not None:
+                    position = _sort((first, *self._consumer.consume(BATCH_RECORDS, 0)), by_serial, position)
+        finally:
+            self._consumer.unassign()
+
+    def _bound(self, at: TopicPartition, wants: list[_Want]) -> None:
+        """Say in offsets what was said in time."""
+        looks = [want for want in wants if want.end < 0]
+        if not looks:
+            return
+        since = TopicPartition(at.topic, at.partition, min(want.since_ms or 0 for want in looks))
+        start = self._until_told(lambda: self._consumer.offsets_for_times([since], timeout=ASK_SECONDS))[0].offset
+        end = self._until_told(lambda: self._consumer.get_watermark_offsets(at, timeout=ASK_SECONDS, cached=False))[1]
+        for want in looks:
+            want.start, want.end = (start if start >= 0 else end), end
+
+    def _until_told(self, call: Callable[[], T]) -> T:
+        return retrying(call, still=lambda: self._is_open)
+
+    async def close(self) -> None:
+        """Ends the pass that is under way; who waits for it is cancelled with the worker's tasks."""
+        self._is_open = False
+        if self._serving is not None:
+            await self._serving
         self._consumer.close()
+
+
+def _sort(batch: Iterable[Message], by_serial: dict[bytes, list[_Want]], position: int) -> int:
+    """Give each record to the text that it is of; returns the offset behind the last."""
+    for message in batch:
+        error = message.error()
+        if error is not None:
+            if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+                raise BrokerError(
+                    f"{message.topic()} has lost records of texts that are being written: raise its retention.",
+                    code="broker.offset",
+                )
+            continue
+        offset = message.offset() or 0
+        position = offset + 1
+        headers = headers_of(message)
+        wants = by_serial.get(next((value or b"" for name, value in headers if name == "serial"), b""))
+        if wants is None:
+            continue  # most of what lies here is of other requests: it is not even parsed
+        try:
+            envelope = parse_envelope(headers)
+        except RecordError:
+            continue
+        for want in wants:
+            if want.start <= offset < want.end and want.prompt.is_text_of(envelope):
+                want.records.append((envelope, message.value()))
+    return position

@@ -7,12 +7,14 @@ import itertools
 import os
 import socket
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final, Self
 
 import structlog
 from confluent_kafka import Message
+from confluent_kafka.cimpl import NewTopic
 
+from streams import metrics
 from streams.core.failure import Failure
 from streams.core.lineage import Serial
 from streams.core.offsets import SlotMetadata
@@ -20,7 +22,10 @@ from streams.runtime.follow import ControlFollower
 from streams.runtime.offsets import OffsetLookup
 from streams.runtime.ownership import SlotOwner, SlotState
 from streams.runtime.producer import LoopProducer
+from streams.runtime.tasks import Tasks
+from streams.runtime.threads import in_own_thread
 from streams.runtime.topics import (
+    SET_UP_SECONDS,
     ensure_topics,
     group_of,
     prompt_topic_of,
@@ -59,7 +64,7 @@ class Worker:
         counter = itertools.count(1)
         self.next_n: Final = lambda: next(counter)
         self._followers: Final[dict[str, ControlFollower]] = {}
-        self._tasks: Final[set[asyncio.Task[None]]] = set()
+        self._tasks: Final = Tasks(self.fatal)
 
     async def __aenter__(self) -> Self:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -72,21 +77,25 @@ class Worker:
             raise
         return self
 
+    def _set_up(self, topics: Sequence[NewTopic]) -> None:
+        ensure_topics(self.kafka, topics)
+        set_session_timeouts(self.kafka, [workers_group(self.engine.model)], self._settings)
+
     async def _join(self) -> None:
         model = self.engine.model
         topics = [prompt_topic_of(model, self._settings), state_topic(self._settings)]
-        await asyncio.to_thread(ensure_topics, self.kafka, topics)
-        await asyncio.to_thread(set_session_timeouts, self.kafka, [workers_group(model)], self._settings)
+        await in_own_thread(self._set_up, topics, seconds=SET_UP_SECONDS)
         self.lookup = OffsetLookup(self.kafka)
         self.producer = LoopProducer(self.kafka, self.fatal)
         self.textlog = TextLog(self.kafka)
-        self.looking = asyncio.Lock()
         self._owner = SlotOwner(
             self.kafka, self.lookup, workers_group(model), [prompts_topic(model)], self._open, self.fatal
         )
         load = await self.engine.load()
         blocks = load.kv_blocks_total or self.engine.max_parallel * self.engine.max_context // BLOCK_TOKENS
         self.load = Load(blocks)
+        metrics.PROMPTS_WAITING.labels(model).set_function(lambda: self.load.waiting)
+        metrics.PROMPTS_RUNNING.labels(model).set_function(lambda: self.load.running)
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._announcer = Announcer(self.producer, name, model, self.load, self._lanes)
         self._owner.start()
@@ -139,18 +148,7 @@ class Worker:
                 state.closed(pipeline, serial)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        async def guarded() -> None:
-            try:
-                await work
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:  # noqa: BLE001 — a task's error reaches nobody by itself
-                self.fatal(error)
-
-        task = asyncio.create_task(guarded())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._tasks.spawn(work)
 
     def dead_letter(self, pipeline: str, message: Message, failure: Failure) -> None:
         log.warning("prompt refused", reason=failure.code, pipeline=pipeline, offset=message.offset())
@@ -162,12 +160,10 @@ class Worker:
         self._announcer.leave()
         self.lookup.close()
         await self._owner.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
         await self.producer.close()
         await asyncio.gather(*(follower.close() for follower in self._followers.values()))
         await self.engine.close()
-        self.textlog.close()
+        await self.textlog.close()
         if self.failed.done():
             self.failed.exception()

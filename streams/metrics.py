@@ -1,0 +1,116 @@
+"""Every metric that Descant's processes export: names, units and meaning in one place.
+
+A process serves them with `--metrics`; docs/metrics.md is written from this module by `descant docs metrics`.
+Labels never hold request ids, keys or anything else that a client chooses.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.metrics import MetricWrapperBase
+
+from streams.errors import ConfigError
+
+SHORT: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+LONG: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
+
+# -- consumer groups: every stage, ingress, the closer, the workers of a model ---------------------------------------
+
+RECORDS: Final = Counter("descant_records_read", "Records that members of the group have read.", ["group"])
+SLOTS: Final = Gauge("descant_slots_owned", "Slots (partition i of all inputs) that this process owns.", ["group"])
+TAKEOVER_SECONDS: Final = Histogram(
+    "descant_takeover_seconds",
+    "From the assignment of a slot until it has replayed what its last owner left.",
+    ["group"],
+    buckets=LONG,
+)
+
+# -- requests ---------------------------------------------------------------------------------------------------------
+
+ACCEPTED: Final = Counter(
+    "descant_requests_accepted",
+    "Records that ingress wrote to `accepted`, by kind: item, error (it was no valid request) or cancel.",
+    ["pipeline", "kind"],
+)
+WAITING: Final = Gauge(
+    "descant_requests_waiting", "Requests read by this ingress that wait for room in the pipeline.", ["pipeline"]
+)
+OPEN: Final = Gauge("descant_requests_open", "Requests without an answer, at this closer.", ["pipeline"])
+CLOSED: Final = Counter(
+    "descant_requests_closed",
+    "Requests that ended, by reason: answered, error, failed, cancelled, deadline, duplicate.",
+    ["pipeline", "reason"],
+)
+ANSWER_SECONDS: Final = Histogram(
+    "descant_answer_seconds", "From a request's acceptance until its answer is committed.", ["pipeline"], buckets=LONG
+)
+TRANSACTION_SECONDS: Final = Histogram(
+    "descant_transaction_seconds", "The closer's transactions: answers, control and offsets.", ["pipeline"],
+    buckets=SHORT,
+)  # fmt: skip
+DEAD_LETTERS: Final = Counter(
+    "descant_dead_letters", "Records that could not be used, by reason.", ["pipeline", "reason"]
+)
+
+# -- stages -----------------------------------------------------------------------------------------------------------
+
+RUNS: Final = Counter(
+    "descant_runs",
+    "Executions of a stage's function, by outcome: done, failed (it raised, or took too long) or stopped (superseded, "
+    "or its request ended).",
+    ["pipeline", "stage", "outcome"],
+)
+RUN_SECONDS: Final = Histogram(
+    "descant_run_seconds",
+    "Duration of a stage's function, waiting for its inputs included; plain functions over plain values are not timed.",
+    ["pipeline", "stage"],
+    buckets=(*SHORT, 30, 60),
+)
+
+# -- models -----------------------------------------------------------------------------------------------------------
+
+PROMPTS: Final = Counter(
+    "descant_prompts",
+    "Prompts that this worker is done with, by outcome: done, refused (too long, bad options) or stopped.",
+    ["model", "outcome"],
+)
+PROMPTS_WAITING: Final = Gauge("descant_prompts_waiting", "Prompts of this worker without a first token.", ["model"])
+PROMPTS_RUNNING: Final = Gauge("descant_prompts_running", "Prompts whose text is being generated.", ["model"])
+TOKENS: Final = Counter("descant_tokens_generated", "Tokens that this worker's engine gave.", ["model"])
+RESUMED: Final = Counter(
+    "descant_tokens_resumed", "Tokens of texts that were continued, instead of generated again.", ["model"]
+)
+FIRST_TOKEN_SECONDS: Final = Histogram(
+    "descant_first_token_seconds",
+    "From the moment that a worker takes a prompt up until its first token.",
+    ["model"],
+    buckets=SHORT,
+)
+
+# -- the process ------------------------------------------------------------------------------------------------------
+
+PRODUCER_QUEUE: Final = Gauge("descant_producer_queue", "Records that are produced and not acknowledged yet.")
+
+
+def catalogue() -> list[MetricWrapperBase]:
+    """All of them, in the order of this file."""
+    return [metric for metric in globals().values() if isinstance(metric, MetricWrapperBase)]
+
+
+def serve_metrics(address: str) -> None:
+    """Answer `GET /metrics` on [HOST:]PORT from a thread of its own; without a host to this machine only.
+
+    Raises ConfigError when the address is none, or taken.
+    """
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or int(port) > 65_535:
+        raise ConfigError(f"--metrics takes a port or HOST:PORT, not {address!r}.", code="config.metrics")
+    try:
+        start_http_server(int(port), host or "127.0.0.1", registry=REGISTRY)
+    except OSError as error:
+        raise ConfigError(
+            f"metrics cannot be served on {address} ({error.strerror or error}). Choose another --metrics.",
+            code="config.metrics",
+        ) from None

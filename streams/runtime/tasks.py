@@ -1,0 +1,33 @@
+"""Tasks that belong to somebody: their errors are told, and they end with their owner."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+
+class Tasks:
+    def __init__(self, on_error: Callable[[BaseException], None]) -> None:
+        """`on_error`: told of what a task raised, since nobody awaits it."""
+        self._on_error: Final = on_error
+        self._running: Final[set[asyncio.Task[None]]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._guard(work))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 — a task's error reaches nobody by itself
+            self._on_error(error)
+
+    async def close(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
