@@ -31,6 +31,11 @@ class Shape:
         self.inputs_of: Final = tuple(
             tuple(k for k, i in enumerate(stage.inputs) if i.source == source) for source in self.sources
         )
+        # What `pass` hands on is an error, and only a parameter that is typed for it may be given one.
+        self.on_error: Final = tuple(
+            OnError.FAIL if stage.on_error is OnError.PASS and not i.takes_failed else stage.on_error
+            for i in stage.inputs
+        )
         self.plain: Final = tuple(k for k, i in enumerate(stage.inputs) if i.mode is InputMode.ITEM)
         self.streams: Final = tuple(k for k, i in enumerate(stage.inputs) if i.mode is InputMode.STREAM)
         # Markers above the node come in over every deep enough input; one of them passes them on.
@@ -180,13 +185,13 @@ class Group:
             self._replace(k, held)  # a tombstone or an error instead of the whole fork
             return
         self._branches[k].add(held)
-        if envelope.kind is Kind.ERROR and self.shape.stage.on_error is OnError.FAIL and self._error is None:
+        if envelope.kind is Kind.ERROR and self.shape.on_error[k] is OnError.FAIL and self._error is None:
             self._error = held
 
     def _index_plain(self, k: int, held: Held) -> None:
         self._plain[k] = held
         kind = held.envelope.kind
-        if kind is Kind.TOMBSTONE or (kind is Kind.ERROR and self.shape.stage.on_error is not OnError.PASS):
+        if kind is Kind.TOMBSTONE or (kind is Kind.ERROR and self.shape.on_error[k] is not OnError.PASS):
             self._replace(k, held)
 
     def _replace(self, k: int, held: Held) -> None:
@@ -206,12 +211,11 @@ class Group:
             return self._replaced
         if self._error is not None:
             return Instead(Kind.ERROR, self._error.value)
-        policy = self.shape.stage.on_error
-        if policy is not OnError.PASS:
-            for text in self._texts.values():
-                if text.error is not None:
-                    drop = policy is OnError.DROP
-                    return Instead(Kind.TOMBSTONE, None) if drop else Instead(Kind.ERROR, text.error.value)
+        for k, text in self._texts.items():
+            policy = self.shape.on_error[k]
+            if text.error is not None and policy is not OnError.PASS:
+                drop = policy is OnError.DROP
+                return Instead(Kind.TOMBSTONE, None) if drop else Instead(Kind.ERROR, text.error.value)
         return None
 
     @property

@@ -49,10 +49,11 @@ class Meetings:
     def __init__(self, plan: Plan, stage: StagePlan, layout: Layout) -> None:
         self._scopes: Final = _scopes(plan)
         known = {source: k for k, source in enumerate(stage.sources) if source != REQUEST}
+        must_agree = {comparison.shared for comparison in stage.compares}
         shared = []
         for name in layout.index:
             scopes = {k: self._scope_in(plan, s, name) for s, k in known.items() if self._knows(plan, s, name)}
-            is_compared = len(scopes) > 1 and any(name in plan[stage.sources[k]].digests for k in scopes)
+            is_compared = name in must_agree
             if is_compared or (scopes and name in stage.digests):
                 sources = tuple(sorted(scopes, key=lambda k: (scopes[k], k)))
                 scope = min(stage.depth, *scopes.values())

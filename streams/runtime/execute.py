@@ -160,7 +160,7 @@ class _GroupStream(Stream[Any]):
             elif isinstance(step, Held) and self._is_shown(step):
                 yield self._code.read(self._k, step)
         failed = self._run.node.group.text_error(self._k) if self._plan.is_text else None
-        if failed is not None and self._code.stage.on_error is OnError.PASS:
+        if failed is not None and self._passes_errors:
             yield self._code.read(self._k, failed)
 
     def _is_wait(self, step: object) -> bool:
@@ -168,7 +168,11 @@ class _GroupStream(Stream[Any]):
 
     def _is_shown(self, held: Held) -> bool:
         kind = held.envelope.kind
-        return kind is Kind.ITEM or (kind is Kind.ERROR and self._code.stage.on_error is OnError.PASS)
+        return kind is Kind.ITEM or (kind is Kind.ERROR and self._passes_errors)
+
+    @property
+    def _passes_errors(self) -> bool:
+        return self._run.node.group.shape.on_error[self._k] is OnError.PASS
 
 
 def _chunk(piece: Piece) -> Chunk:

@@ -7,9 +7,11 @@ import time
 from collections import defaultdict
 
 import pytest
-from confluent_kafka import Message, Producer
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from streams.core.offsets import SlotMetadata
+from streams.errors import BrokerError
 from streams.runtime.offsets import OffsetLookup
 from streams.runtime.ownership import SlotOwner
 from streams.settings import KafkaSettings
@@ -49,6 +51,42 @@ async def busy() -> None:
     while True:
         time.sleep(BLOCKED_SECONDS)  # noqa: ASYNC251 — stands for work that keeps the loop
         await asyncio.sleep(0)
+
+
+async def test_a_position_below_the_first_record_ends_the_process(kafka: KafkaForTests) -> None:
+    """Retention took what the group has not finished: it is told, and nothing is read in its place."""
+    topic, group = kafka.unique("retention"), kafka.unique("group")
+    kafka.create_topics(topic, partitions=1)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    for n in range(RECORDS):
+        producer.produce(topic, str(n), partition=0)
+    assert producer.flush(30) == 0
+    settings = KafkaSettings(bootstrap=kafka.bootstrap)
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group})
+    consumer.commit(offsets=[TopicPartition(topic, 0, 3)], asynchronous=False)
+    consumer.close()
+    admin = AdminClient(settings.client())
+    (gone,) = admin.delete_records([TopicPartition(topic, 0, RECORDS // 2)]).values()
+    gone.result()
+
+    seen: list[int] = []
+    failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+
+    async def open_slot(partition: int, metadata: SlotMetadata, positions: dict[int, int]) -> Replayed:
+        assert positions == {0: 3}
+        return Replayed(seen, positions[0])
+
+    owner = SlotOwner(settings, OffsetLookup(settings), group, [topic], open_slot, failed.set_result)
+    owner.start()
+    try:
+        async with asyncio.timeout(60):
+            error = await failed
+    finally:
+        await owner.close()
+    assert isinstance(error, BrokerError)
+    assert error.code == "broker.offset"
+    assert topic in str(error)
+    assert seen == []
 
 
 async def test_a_busy_loop_misses_no_record_of_what_it_takes_over(kafka: KafkaForTests) -> None:

@@ -35,10 +35,12 @@ class Record:
 
 
 class Log:
-    __slots__ = ("records",)
+    __slots__ = ("records", "start")
 
     def __init__(self) -> None:
         self.records: list[Record] = []
+        self.start = 0
+        """Retention has deleted what is below."""
 
     @property
     def end(self) -> int:
@@ -65,12 +67,20 @@ class Broker:
         self.offsets: dict[tuple[str, str, int], tuple[int, str]] = {}
         self.open_txns: list[Txn] = []
         self.readers: dict[str, list[Process]] = {}
+        self.grown: dict[str, int] = {}
+        """Topic -> partition count, of those to which partitions were added."""
+        self._by_topic: dict[str, list[tuple[int, Log]]] = {}
 
     def log(self, topic: str, partition: int) -> Log:
         found = self.logs.get((topic, partition))
         if found is None:
             found = self.logs[topic, partition] = Log()
+            self.of(topic).append((partition, found))
         return found
+
+    def of(self, topic: str) -> list[tuple[int, Log]]:
+        """The partitions of a topic that are there, oldest first."""
+        return self._by_topic.setdefault(topic, [])
 
     def append(self, topic: str, partition: int, record: Record) -> int:
         record.step = self.world.step
@@ -139,11 +149,15 @@ class Group:
         self.world: Final = world
         self.name: Final = name
         self.topics: Final = topics
-        self.partitions: Final = partitions
+        self.partitions = partitions
         self.members: list[Member] = []
         self.target: list[Member | None] = [None] * partitions
         self.owner: dict[tuple[str, int], Member | None] = {(t, i): None for i in range(partitions) for t in topics}
         self.asked: set[tuple[str, int]] = set()
+        self.gates: dict[str, int] = {}
+        """Directed histories: topic -> offset below which its members read for the time being."""
+        self.reads_all = False
+        """Directed histories: its members take all that there is at once."""
 
     def __repr__(self) -> str:
         return f"group {self.name}"
@@ -163,6 +177,13 @@ class Group:
             if owner is member:
                 self.owner[at] = None
                 self.asked.discard(at)
+        self._retarget()
+
+    def grow(self) -> None:
+        """Its topics have one more partition."""
+        self.owner.update({(topic, self.partitions): None for topic in self.topics})
+        self.target.append(None)
+        self.partitions += 1
         self._retarget()
 
     def _retarget(self) -> None:
@@ -248,6 +269,7 @@ class Wire:
         for link in self.links.values():
             for at, (_, acked, args) in enumerate(link):
                 if acked is not None and self.process is not None and self.process.may_be_refused(acked):
+                    self.world.count("a record is refused")
                     del link[at]
                     self.process.deliver(self.process.refused, acked, args)
                     return True
@@ -265,6 +287,10 @@ class Wire:
             topic, partition = at = links[chosen]
             record, acked, args = self.links[at].popleft()
             offset = self.world.broker.append(topic, partition, record)
+            if self.process is None:
+                self.world.count("a record of a dead process lands")
+            elif not self.process.member.is_in:
+                self.world.count("a record of a zombie lands")
             self.world.note(self, "lands {}[{}]@{} {}", topic, partition, offset, record)
             if self.process is not None and acked is not None:
                 self.process.deliver(acked, offset, *args)

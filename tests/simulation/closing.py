@@ -14,7 +14,8 @@ from streams.core.record import Envelope, Kind
 from streams.core.slot import Run
 from tests.simulation.broker import Group, Record, Txn
 from tests.simulation.functions import Habits
-from tests.simulation.process import CONTROL, Host, Phase, record_of
+from tests.simulation.host import Host, Phase, record_of
+from tests.simulation.process import CONTROL
 from tests.simulation.stages import StageHost, StageProcess
 from tests.simulation.world import World
 
@@ -73,6 +74,7 @@ class CloserHost(StageHost):
         broker, q = self.world.broker, self.partition
         answers = broker.log(ANSWERS, q)
         if answers.stable_end < self.restore_to[ANSWERS]:
+            self.world.count("a takeover waits for a pending transaction's answers")
             return False
         if self.process.control_at.get(q, 0) < self.restore_to[CONTROL]:
             return False
@@ -99,6 +101,9 @@ class CloserHost(StageHost):
             if not self.world.rules.closer_alone_answers:
                 closes = (c for c in closes if c.reason != "error")
             self.decide(closes)
+
+    def run_early(self) -> None:
+        """A closer writes in transactions, which it does not begin before it has replayed."""
 
     def emit(self, run: Run | None, envelope: Envelope, value: bytes | None) -> None:
         if envelope.serial is not None and run is not None:
@@ -171,6 +176,12 @@ class CloserHost(StageHost):
 
         def land_end() -> bool:
             ok = broker.end(txn, commit=True)
+            if ok and self.is_dead:
+                self.world.count("a dead closer's transaction is committed")
+            elif ok and not member.is_in:
+                self.world.count("a former member's transaction is committed")
+            elif not ok:
+                self.world.count("a transaction was aborted before its commit")
             self.world.note(self, "commits its transaction: {}", "ok" if ok else "aborted")
             return ok
 
@@ -228,10 +239,15 @@ class CloserHost(StageHost):
     def committable(self) -> tuple[dict[str, int], SlotMetadata]:
         return self.transaction_offsets()
 
+    @property
+    def has_transaction(self) -> bool:
+        return self.txn is not None
+
     def abandoned(self) -> None:
         """A transaction whose end is not on its way is aborted when it times out, or by the next owner."""
         txn, self.txn = self.txn, None
         if txn is not None and txn.is_open:
+            self.world.count("a transaction is left open")
             self.world.note(self, "leaves a transaction open")
             self.world.timeout(txn, 80)
 

@@ -11,7 +11,8 @@ from streams.core.lineage import Serial
 from streams.core.partition import partition_of
 from streams.core.plan import REQUEST
 from tests.simulation.broker import Group, Record
-from tests.simulation.process import Host, Phase, Process, record_of
+from tests.simulation.host import Host, Phase, record_of
+from tests.simulation.process import Process
 from tests.simulation.world import World
 
 REQUESTS = "p.requests"
@@ -45,6 +46,8 @@ class IngressHost(Host):
 
     def act(self, rng: Random) -> bool:
         process = self.process
+        if not self.may_read(REQUESTS):
+            return True
         records, at = self.world.broker.log(REQUESTS, self.partition).records, self.at[REQUESTS]
         if at < len(records):
             record = records[at]
@@ -65,6 +68,7 @@ class IngressHost(Host):
                     error = record_of(accepted.envelope._replace(serial=serial), accepted.value)
                     process.wire.send("p.answers", q, error, None)
                 return True
+            self.world.count("ingress waits for room")
         if self.is_committing or self.is_stopping:
             return False
         while self.acked_to.pop(self.done, False):
@@ -83,6 +87,25 @@ class IngressHost(Host):
     @property
     def leftovers(self) -> str:
         return "" if self.phase == Phase.ACTIVE else f"{self} is in phase {self.phase}"
+
+
+DEADLINE_STEPS: Final = 600
+"""Within so many steps the deadline of a request that names one has passed: some are answered before, some are not."""
+
+SHORT_MS: Final = 1_000
+
+
+class _Clock:
+    """The deadline of every request that named one has passed; that of no other."""
+
+    def __init__(self, world: World) -> None:
+        self.world: Final = world
+
+    def run(self, rng: Random) -> bool:
+        self.world.now_ms += 2 * SHORT_MS
+        self.world.note("clock", "goes on")
+        self.world.wake_all()
+        return False
 
 
 class Client:
@@ -106,5 +129,7 @@ class Client:
         partition = partition_of(record.key or b"", self.partitions)
         offset = self.world.broker.append(REQUESTS, partition, record)
         self.world.note(self, "asks {}[{}]@{} {}", REQUESTS, partition, offset, record)
+        if "timeout-ms" in record.headers:
+            self.world.at(self.world.step + rng.randrange(DEADLINE_STEPS), _Clock(self.world))
         self.world.at(self.world.step + rng.randrange(1, self.pace), self)
         return False

@@ -135,11 +135,14 @@ def _no_function() -> None:
 def build(ops: tuple[Op, ...], last: Op = LAST) -> Pipeline:
     """The flow that these numbers describe; everything that nobody uses goes to a last stage, at the root.
 
-    What flows refuse as a whole (two ways that could not be compared) is built with fewer connections."""
-    try:
-        return _build(ops, last)
-    except RefusedFlowError:
-        return _build(tuple(op._replace(second=0) for op in ops), last)
+    What flows refuse as a whole (two ways that could not be compared) is built with fewer connections, or stages."""
+    simpler = tuple(op._replace(second=0) for op in ops)
+    for tried in (ops, *(simpler[:count] for count in range(len(ops), 0, -1))):
+        try:
+            return _build(tried, last)
+        except RefusedFlowError:
+            continue
+    return _build((), last)
 
 
 def _build(ops: tuple[Op, ...], last: Op) -> Pipeline:

@@ -8,7 +8,7 @@ from typing import Final
 from hypothesis import HealthCheck, Phase, settings
 
 HISTORIES: Final = {"dev": 300, "ci": 2_500, "nightly": 25_000}
-"""ci: at most three minutes of one core; nightly: about half an hour."""
+"""About 11 ms of CPU each: ci half a minute, nightly five minutes, of one core that nobody else uses."""
 
 PROFILE: Final = os.environ.get("DESCANT_PROFILE", "dev")
 

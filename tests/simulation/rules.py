@@ -44,6 +44,12 @@ class Rules:
     """9.3: only the closer writes answers."""
     markers_pass: bool = True
     """4.4: stages below forward the markers of a level above the key depth."""
+    replays_first: bool = True
+    """7.5: no run is started before the end offsets noted at takeover are reached."""
+    fixes_partition_count: bool = True
+    """9.8: a process does not start when a topic has another partition count than its settings say."""
+    out_of_range_is_fatal: bool = True
+    """7.4: a position below a log's first record ends the process; it is never moved."""
 
 
 KEPT: Final = Rules()

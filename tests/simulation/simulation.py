@@ -2,110 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final
 
 from streams.core.group import Shape
 from streams.core.lineage import Layout
-from streams.core.offsets import SlotMetadata, decode_metadata
 from streams.core.plan import REQUEST, StageKind
 from tests.simulation.broker import Group, Record, Txn
 from tests.simulation.closing import CloserProcess, closer_stage
+from tests.simulation.directed import Script, direct
+from tests.simulation.faults import Mishap, Resume, inflict, is_met
 from tests.simulation.functions import Habits
-from tests.simulation.ingesting import REQUESTS, Client, IngressProcess
-from tests.simulation.pipelines import LAST, Op, Pipeline, build
+from tests.simulation.history import Ask, Fault, History, Schedule
+from tests.simulation.ingesting import REQUESTS, SHORT_MS, Client, IngressProcess
 from tests.simulation.process import CONTROL, Process
-from tests.simulation.process import Phase as HostPhase
 from tests.simulation.rules import KEPT, Rules
 from tests.simulation.stages import StageProcess
 from tests.simulation.workers import WorkerProcess
-from tests.simulation.world import World, describe
+from tests.simulation.world import World
 
-FAULTS = (
-    "crash",
-    "cut off",
-    "pause",
-    "move",
-    "hold",
-    "refuse",
-    "forget marks and crash",
-    "crash and hold",
-    "commit, hold and move",
-    "crash twice",
-)
-
-STEPS_MAX = 30_000
+STEPS_MAX: Final = 30_000
 """Far more than any of these small histories needs: a history that gets here goes round in circles."""
 
-
 PATIENCE_STEPS: Final = 150
-
-
-class Fault(NamedTuple):
-    gap: int = 0
-    """Steps after the fault before it."""
-    kind: int = 0
-    target: int = 0
-    """Counts groups; the process that owns something is hit."""
-    detail: int = 0
-    when: int = 0
-    """0 at once; else at the first moment when it has 1 records in flight, 2 a request in flight, 3 something to
-    replay, 4 two records of one partition in flight, 5 a function or an engine at work. Bugs live in moments that a
-    blind fault seldom meets."""
-
-
-class Ask(NamedTuple):
-    id: int = 0
-    """-1: without a key."""
-    kind: int = 0
-    """0 asks, 1 cancels, 2 sends something invalid"""
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    ops: tuple[Op, ...] = ()
-    last: Op = LAST
-    asks: tuple[Ask, ...] = (Ask(),)
-    faults: tuple[Fault, ...] = ()
-    partitions: int = 1
-    lanes: int = 2
-    room: int = 10
-    window: int = 1_000
-    can_resume: bool = True
-    late: int = 0
-    """Steps before one stage, the sleeper, starts: until then every request is open, whatever happens before it, and
-    no answer from an older run makes good what was lost."""
-    sleeper: int = -1
-    """Counts stages; -1 is the closer."""
-    lag: int = 0
-    """Longest wait between two things that land from one process: the longer, the more is in flight when it dies."""
-
-    @property
-    def pipeline(self) -> Pipeline:
-        return build(self.ops, self.last)
-
-
-@dataclass
-class History:
-    world: World
-    schedule: Schedule
-    pipeline: Pipeline
-    processes: list[Process] = field(default_factory=list)
-    is_endless: bool = False
-
-    def around(self, step: int | None = None, lines: int = 40, about: str = "") -> str:
-        """The lines before and after a step, one thing that happened in each."""
-        shown = [
-            f"{at:6d}  {who!s:<14} {text.format(*map(describe, args))}" for at, who, text, args in self.world.lines
-        ]
-        if about:
-            shown = [line for line in shown if about in line]
-        if step is not None:
-            places = [i for i, line in enumerate(shown) if int(line[:6]) <= step]
-            middle = places[-1] if places else 0
-            shown = shown[max(0, middle - lines) : middle + lines]
-        return "\n".join([self.pipeline.describe(), *shown])
+"""Longest wait for the moment that a fault asks for."""
 
 
 class _Timeout:
@@ -131,9 +51,10 @@ class SimWorld(World):
         self.at(self.step + self.rng.randrange(steps_max // 4, steps_max), _Timeout(self, txn))
 
 
-def simulate(schedule: Schedule, seed: int, rules: Rules = KEPT) -> History:
+def simulate(schedule: Schedule, seed: int, rules: Rules = KEPT, script: Script | None = None) -> History:
+    """Play one history to its end. `script` comes before the schedule's faults."""
     world = SimWorld(seed, rules)
-    world.lag = schedule.lag
+    world.lag, world.slow_replay = schedule.lag, schedule.slow_replay
     pipeline = schedule.pipeline
     plan, partitions = pipeline.plan, schedule.partitions
     layout = Layout(plan)
@@ -152,6 +73,7 @@ def simulate(schedule: Schedule, seed: int, rules: Rules = KEPT) -> History:
     def group(name: str, topics: tuple[str, ...], count: int) -> Group:
         found = Group(world, name, topics, count)
         world.actors.append(found)
+        history.groups.append(found)
         return found
 
     for stage in (*plan.stages, closer_stage(plan)):
@@ -184,7 +106,12 @@ def simulate(schedule: Schedule, seed: int, rules: Rules = KEPT) -> History:
         [IngressProcess(world, members, f"ingress.{who}", plan.digest, partitions, room) for who in "12"],
         (REQUESTS,),
     )
+    history.targets = history.groups + [g for g in history.groups if g.name in ("workers", "closer")] * 2
     Client(world, [_asked(ask) for ask in schedule.asks], partitions)
+    if schedule.accident is not None:
+        world.at(schedule.accident.step, Mishap(history, schedule.accident))
+    if script is not None:
+        direct(history, script)
     _run(history, schedule.faults)
     return history
 
@@ -192,7 +119,8 @@ def simulate(schedule: Schedule, seed: int, rules: Rules = KEPT) -> History:
 def _asked(ask: Ask) -> Record:
     key = None if ask.id < 0 else f"r{ask.id}".encode()
     value = b"" if ask.kind == 2 else f"q{ask.id}".encode()
-    return Record(None, value, 0, key=key, headers={"kind": b"cancel"} if ask.kind == 1 else {})
+    headers = {1: {"kind": b"cancel"}, 3: {"timeout-ms": b"%d" % SHORT_MS}}.get(ask.kind, {})
+    return Record(None, value, 0, key=key, headers=headers)
 
 
 def _run(history: History, faults: tuple[Fault, ...]) -> None:
@@ -203,7 +131,7 @@ def _run(history: History, faults: tuple[Fault, ...]) -> None:
         for process in history.processes:
             if process.group is sleeper:
                 process.is_paused = True
-                world.at(history.schedule.late, _Resume(process))
+                world.at(history.schedule.late, Resume(process))
     due = 0
     for fault in faults:
         due += fault.gap
@@ -211,109 +139,11 @@ def _run(history: History, faults: tuple[Fault, ...]) -> None:
             pass
         if fault.when:
             patience = world.step + PATIENCE_STEPS
-            while world.step < patience and not _is_met(history, fault) and world.run_one():
+            while world.step < patience and not is_met(history, fault) and world.run_one():
                 pass
-        _inflict(history, fault)
+        inflict(history, fault)
         due = max(due, world.step)
     while world.run_one():
         if world.step > STEPS_MAX:
             history.is_endless = True
             return
-
-
-def _inflict(history: History, fault: Fault) -> None:  # noqa: PLR0912 - one branch for each fault
-    world = history.world
-    process = _target(history, fault.target)
-    rng = world.rng
-    kind = FAULTS[fault.kind % len(FAULTS)]
-    steps = 20 + 40 * (fault.detail // 3 % 6)
-    if kind == "crash":
-        process.crash(fault.detail % 3, rng)
-    elif kind == "crash and hold":
-        process.wire.hold(steps)
-        process.crash(fault.detail % 3, rng)
-    elif kind == "cut off":
-        process.cut_off(steps)
-    elif kind == "pause":
-        process.pause()
-        if fault.detail % 3:
-            process.cut_off(steps + 30)
-        world.at(world.step + steps, _Resume(process))
-    elif kind == "move":
-        partition = fault.detail % process.group.partitions
-        world.note(process.group, "moves partition {}", partition)
-        process.group.move(partition)
-    elif kind == "hold":
-        world.note(process, "has a slow wire")
-        process.wire.hold(steps)
-    elif kind == "refuse":
-        if process.wire.refuse(rng):
-            world.note(process, "has a record refused")
-    elif kind == "forget marks and crash":
-        _forget_marks(history, process, fault.detail % 2)
-        process.crash(fault.detail % 3, rng)
-    elif kind == "commit, hold and move":
-        for host in process.hosts.values():
-            host.commit_now()
-        process.wire.hold(steps)
-        world.note(process, "has a slow wire, and is about to lose a partition")
-        process.group.move(fault.detail % process.group.partitions)
-    else:
-        process.crash(fault.detail % 3, rng)
-        world.at(world.step + 5 + steps // 4, _CrashAgain(history, fault.target, fault.detail % 3))
-
-
-def _is_met(history: History, fault: Fault) -> bool:
-    process = _target(history, fault.target)
-    match fault.when % 6:
-        case 1:
-            return any(process.wire.links.values())
-        case 2:
-            return bool(process.wire.requests)
-        case 3:
-            return any(host.phase == HostPhase.REPLAYING for host in process.hosts.values())
-        case 4:
-            return any(len(link) > 1 for link in process.wire.links.values())
-        case 5:
-            return any(host.is_working for host in process.hosts.values())
-    return True
-
-
-def _target(history: History, number: int) -> Process:
-    groups = list(dict.fromkeys(p.group for p in history.processes))
-    groups += [g for g in groups if g.name in ("workers", "closer")] * 2  # they have the most to lose
-    group = groups[number % len(groups)]
-    members = [p for p in history.processes if p.group is group]
-    owners = [p for p in members if p.hosts]
-    return (owners or members)[number // len(groups) % len(owners or members)]
-
-
-class _CrashAgain:
-    def __init__(self, history: History, target: int, keep: int) -> None:
-        self.history: Final = history
-        self.target: Final = target
-        self.keep: Final = keep
-
-    def run(self, rng: Random) -> bool:
-        _target(self.history, self.target).crash(self.keep, rng)
-        return False
-
-
-class _Resume:
-    def __init__(self, process: Process) -> None:
-        self.process: Final = process
-
-    def run(self, rng: Random) -> bool:
-        self.process.resume()
-        return False
-
-
-def _forget_marks(history: History, process: Process, kept_count: int) -> None:
-    """Metadata has room for so many marks only: some are cut off."""
-    offsets = history.world.broker.offsets
-    for at, (offset, text) in offsets.items():
-        metadata = decode_metadata(text)
-        if at[0] == process.group.name and metadata is not None and metadata.marks:
-            kept = SlotMetadata(metadata.epoch, metadata.answers_position, metadata.marks[:kept_count])
-            offsets[at] = (offset, kept.encode())
-            history.world.note(process.group, "loses marks of partition {}", at[2])

@@ -13,10 +13,11 @@ from streams.core.offsets import SlotMetadata
 from streams.core.partition import partition_of
 from streams.core.plan import REQUEST, Plan, StagePlan
 from streams.core.record import Envelope, Kind
-from streams.core.slot import Effect, Emit, Failed, Reject, Result, Route, Run, Slot, Start, Stop, Wake
+from streams.core.slot import Effect, Emit, Failed, Node, Reject, Result, Route, Run, Slot, Start, Stop, Wake
 from tests.simulation.broker import Group
 from tests.simulation.functions import Call, Habits
-from tests.simulation.process import Host, Phase, Process, record_of
+from tests.simulation.host import Host, Phase, record_of
+from tests.simulation.process import Process
 from tests.simulation.world import World
 
 
@@ -57,6 +58,7 @@ class StageHost(Host):
         self.calls: dict[Run, Call] = {}
         self.runnable: list[Run] = []
         self.is_dirty = False
+        self.reads_at = 0
 
     def restore(self) -> bool:
         self.slot = self.new_slot()
@@ -83,8 +85,11 @@ class StageHost(Host):
             self.phase = Phase.ACTIVE
             self.is_dirty = True
             self.world.note(self, "has replayed")
-            if self.slot.is_replaying:
-                self.do(self.slot.caught_up())
+            self.do(self.slot.caught_up())
+            for request in self.slot.requests.values():
+                for node in request.nodes.values():
+                    is_marked = node.mark is not None
+                    self.world.count(f"a takeover finds a node {'finished' if is_marked else 'without a mark'}")
             return True
         chance = rng.random()
         if chance < 0.4 and self.advance_run(rng):
@@ -94,17 +99,25 @@ class StageHost(Host):
         return self.read(rng) or self.advance_run(rng) or (self.phase == Phase.ACTIVE and self.try_commit(rng))
 
     def read(self, rng: Random) -> bool:
+        is_replaying = self.phase == Phase.REPLAYING
+        if is_replaying and self.reads_at > self.world.step:
+            return False
         topics = list(self.topics)
         first = int(rng.random() * len(topics))
         found = False
+        group = self.process.group
         for topic in topics[first:] + topics[:first]:
             if topic not in self.have:
                 continue
             records = self.world.broker.log(topic, self.partition).records
+            if not self.may_read(topic):
+                return True
             at = self.at[topic]
-            limit = min(len(records), at + 1 + int(rng.random() * 3))
-            if self.phase == Phase.REPLAYING:
+            limit = len(records) if group.reads_all else min(len(records), at + 1 + int(rng.random() * 3))
+            if is_replaying:
                 limit = min(limit, self.ends[topic]) if at < self.ends[topic] else at
+            if group.gates:
+                limit = min(limit, group.gates.get(topic, limit))
             while at < limit and not self.is_dead:
                 record = records[at]
                 self.at[topic] = at + 1
@@ -114,11 +127,41 @@ class StageHost(Host):
                 found = True
             if found:
                 self.is_dirty = True
+                if is_replaying:
+                    self._between_reads(rng)
                 return True
         return False
 
+    def _between_reads(self, rng: Random) -> None:
+        if self.world.slow_replay:
+            self.reads_at = self.world.step + rng.randrange(self.world.slow_replay)
+            self.world.at(self.reads_at, self.process)
+        if not self.world.rules.replays_first and not self.is_dead:
+            self.run_early()
+
+    def run_early(self) -> None:
+        """What a runtime does that does not wait for the end of its replay: it runs what no mark says is finished."""
+        slot = self.slot
+        for request in list(slot.requests.values()):
+            for node in list(request.nodes.values()):
+                if node.mark is None and (node.run is not None or not self.is_marked(node)):
+                    slot.is_replaying = False
+                    self.do(slot._advance(node))
+                    slot.is_replaying = True
+
+    def is_marked(self, node: Node) -> bool:
+        return node.group.selection() in self.slot.marks
+
     def take(self, topic: str, offset: int, envelope: Envelope, value: bytes | None) -> None:
         self.do(self.slot.record(self.topics.index(topic), offset, envelope, value))
+        if self.process.shape.meetings.compares:
+            self._count_meetings(envelope)
+
+    def _count_meetings(self, envelope: Envelope) -> None:
+        request = self.slot.requests.get(envelope.serial) if envelope.serial is not None else None
+        for node in request.nodes.values() if request is not None else ():
+            if node.group.has_all and not node.group.is_complete:
+                self.world.count("two ways to a meeting have seen different runs")
 
     def advance_run(self, rng: Random) -> bool:
         step = self.world.step
@@ -160,6 +203,8 @@ class StageHost(Host):
                 case Start(run):
                     self.calls[run] = call = Call(world, run, process.habits)
                     self.runnable.append(run)
+                    if not process.member.is_in:
+                        world.count("a zombie starts a run")
                     world.note(self, "starts {}", call.execution)
                     world.wake(process)
                 case Wake(run):
@@ -167,12 +212,15 @@ class StageHost(Host):
                         self.runnable.append(run)
                         world.wake(process)
                 case Stop(run):
+                    if run.node.request.serial in self.slot.requests:
+                        world.count("a run is superseded or fails")
                     world.note(self, "stops {}", run)
                     self.calls.pop(run, None)
                 case Emit(run, envelope, value):
                     self.emit(run, envelope, value)
                 case Route(run, envelope, value):
                     lane = world.rng.randrange(process.lanes)
+                    world.count("a prompt is routed")
                     self.send("prompts", lane, envelope, value, run)
                 case Reject(source, offset, envelope, _, error):
                     world.note(self, "rejects {}@{}: {}", self.topics[source], offset, error)

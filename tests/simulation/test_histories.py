@@ -6,10 +6,11 @@ import pytest
 from hypothesis import example, given
 
 from tests.simulation.checker import check
+from tests.simulation.history import Ask, Fault, Schedule
 from tests.simulation.pipelines import Op
 from tests.simulation.profiles import histories
 from tests.simulation.schedules import schedules, seeds
-from tests.simulation.simulation import Ask, Fault, Schedule, simulate
+from tests.simulation.simulation import simulate
 
 MODEL, FORK, MAP, JOIN = Op(3), Op(1), Op(0), Op(2)
 
@@ -21,6 +22,7 @@ FACTCHECK = Schedule(ops=(MODEL, FORK, MAP, Op(3, 0, 2), Op(0, 0, 2)), asks=(Ask
 @histories
 @given(schedule=schedules, seed=seeds)
 @example(schedule=FACTCHECK, seed=1)
+@example(schedule=Schedule(ops=(FORK, MAP, MAP, Op(4, 1), MAP)), seed=0)  # refused as a whole, and built with less
 @example(schedule=Schedule(ops=(Op(1, second=1), Op(4), Op(2, 1)), asks=(Ask(0),)), seed=53)
 @example(schedule=Schedule(asks=(Ask(2, 1), Ask(-1), Ask(1)), room=1), seed=43)
 @example(schedule=Schedule(ops=(MAP,), asks=(Ask(0, 2), Ask(0, 2)), faults=(Fault(32, 3, 2),)), seed=589)

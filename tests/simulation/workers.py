@@ -14,7 +14,8 @@ from streams.core.plan import Plan
 from streams.core.text import Piece
 from tests.simulation.broker import Group
 from tests.simulation.functions import Habits
-from tests.simulation.process import Host, Phase, Process, record_of
+from tests.simulation.host import Host, Phase, record_of
+from tests.simulation.process import Process
 from tests.simulation.world import World
 
 
@@ -115,6 +116,8 @@ class LaneHost(Host):
         if at >= len(records):
             return False
         self.at["prompts"] = at + 1
+        if not self.may_read("prompts"):
+            return True
         envelope = records[at].envelope
         assert envelope is not None
         self.do(self.lane.record(at, "p", envelope, records[at].value))
@@ -183,12 +186,17 @@ class LaneHost(Host):
                     world.note(self, "looks at {}[{}] from {} for {}", topic, partition, start, prompt)
                 case Fence(writing, envelope):
                     topic, partition = self._output(writing.prompt)
+                    world.count("a fence is produced")
                     if world.rules.fences_texts:
                         process.wire.send(topic, partition, record_of(envelope, None), self.fence_acked, writing)
                     else:
                         writing.w = writing.prompt.text.cur or writing.w
                         self.do(self.lane.fenced(writing))
                 case Generate(writing):
+                    if writing.resume:
+                        world.count("a text is resumed behind a fence")
+                    elif (before := self.looked.get(writing.prompt)) is not None and before.prompt.text.length:
+                        world.count("a text is written again from nothing")
                     world.note(self, "generates {} w={} from {}", writing.prompt, writing.w, writing.resume)
                     self.looked.pop(writing.prompt, None)
                     self.engines[writing] = Engine(world, writing, process.habits[writing.prompt.node.stage])
@@ -196,6 +204,7 @@ class LaneHost(Host):
                     topic, partition = self._output(writing.prompt)
                     process.wire.send(topic, partition, record_of(envelope, value), self.acked, writing)
                 case Halt(writing):
+                    world.count("a generation is halted")
                     world.note(self, "halts {}", writing.prompt)
                     self.engines.pop(writing, None)
                     self.readings = [r for r in self.readings if r.prompt is not writing.prompt]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from random import Random
 from typing import Any, Protocol
 
@@ -25,10 +26,16 @@ class World:
         self.broker = Broker(self)
         self.lines: list[tuple[int, object, str, tuple[Any, ...]]] = []
         self.complaints: list[tuple[int, str]] = []
+        self.refusals: list[tuple[int, str]] = []
+        """Processes that ended, or did not start, and said why: an operator has to act, nothing is skipped."""
+        self.counts: Counter[str] = Counter()
+        """How often each of tests.simulation.census.SITUATIONS came about."""
         self.actors: list[Actor] = []
         self.now_ms = 1_000_000
         self.lag = 0
         """Longest wait between two things that land from one wire."""
+        self.slow_replay = 0
+        """Longest wait between two reads of a slot that replays."""
         self._ready: list[Actor] = []
         self._is_ready: set[int] = set()
         self._timers: list[tuple[int, int, Actor]] = []
@@ -83,6 +90,9 @@ class World:
     def complain(self, text: str) -> None:
         """Something that no correct history holds, seen on the way."""
         self.complaints.append((self.step, text))
+
+    def count(self, situation: str) -> None:
+        self.counts[situation] += 1
 
     @property
     def epoch_clock(self) -> int:

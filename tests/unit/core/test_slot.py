@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 from streams.core.failure import Failure
@@ -156,6 +157,33 @@ def test_an_error_fails_the_join_and_a_policy_may_drop_it() -> None:
     list(lenient.slot.returned(run, Value(b"rest")))
     (out,) = emitted(lenient.record("f", Kind.END, (), 1, total=1, topic="m"))
     assert out.kind is Kind.ITEM
+
+
+def test_only_a_parameter_typed_for_failures_is_given_one() -> None:
+    maps = plan_of(("a", "map", REQUEST), ("b", "map", REQUEST), ("j", "map", "a", "b"), on_error=OnError.PASS)
+    join = maps["j"]
+    takes_a = replace(join, inputs=(join.inputs[0], replace(join.inputs[1], takes_failed=False)))
+    plan = replace(maps, stages=tuple(takes_a if stage is join else stage for stage in maps.stages))
+
+    given = Driven(plan, "j").ready()
+    given.record("b", Kind.ITEM, (), 1)
+    started(given.record("a", Kind.ERROR, (), 1, value=b"why"))
+
+    kept = Driven(plan, "j").ready()
+    kept.record("a", Kind.ITEM, (), 1)
+    (error,) = emitted(kept.record("b", Kind.ERROR, (), 1, value=b"why"))
+    assert error.kind is Kind.ERROR
+
+
+def test_a_stream_that_takes_no_failures_fails_the_join() -> None:
+    joins = plan_of(("f", "fork", REQUEST), ("m", "map", "f"), ("j", "map", "m*", REQUEST), on_error=OnError.PASS)
+    join = joins["j"]
+    inputs = tuple(replace(i, takes_failed=i.source == REQUEST) for i in join.inputs)
+    plan = replace(joins, stages=tuple(replace(s, inputs=inputs) if s is join else s for s in joins.stages))
+    slot = Driven(plan, "j").ready()
+    slot.request()
+    (error,) = emitted(slot.record("m", Kind.ERROR, (0,), 1, 2, value=b"why"))
+    assert error.kind is Kind.ERROR
 
 
 def test_a_failed_run_is_retried_as_a_new_run_and_then_an_error() -> None:
