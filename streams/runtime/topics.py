@@ -128,8 +128,8 @@ def ensure_topics(kafka: KafkaSettings, topics: Iterable[NewTopic]) -> None:
         if found is not None and found.partitions and len(found.partitions) != topic.num_partitions:
             raise ConfigError(
                 f"topic {name!r} has {len(found.partitions)} partitions, the settings say {topic.num_partitions}. "
-                f"If it was made so, set DESCANT_PARTITIONS={len(found.partitions)} (DESCANT_LANES for prompts). If it was "
-                "enlarged, records of open requests are on the old partitions: see docs/guarantees.md before you go on.",
+                f"If it was made so, set DESCANT_PARTITIONS={len(found.partitions)} (DESCANT_LANES for prompts). If it "
+                "was enlarged, open requests are on the old partitions: see docs/guarantees.md before you go on.",
                 code="config.partitions",
             )
 
