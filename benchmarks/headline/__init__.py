@@ -1,0 +1,1 @@
+"""ALTO's experiment: a fact-checking pipeline on several engines, with and without streaming and prompt-aware routing."""

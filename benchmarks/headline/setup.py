@@ -1,0 +1,200 @@
+"""What runs: Kafka, engine processes, the processes of the pipeline for both routing policies, and a client of each."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from benchmarks.headline import dummy_llama, figures
+from benchmarks.headline.load import Asked, Outcome, one_by_one, open_loop
+from benchmarks.headline.pipeline import MODEL, by_turns, routed
+from benchmarks.headline.processes import Processes, free_port, machine_seconds, process_cpu_seconds
+from benchmarks.headline.workload import Ask, Sizes, Workload
+from streams.broker import EmbeddedKafka
+from streams.client import Client
+from streams.settings import KafkaSettings
+
+READY_SECONDS: Final = 400.0
+"""A model on vLLM may compile for minutes."""
+GPU_RESERVE_BYTES: Final = 3 << 30
+"""Of a GPU engine's share, beside weights and KV cache: activations, CUDA graphs, libraries."""
+KV_BYTES_ON_CPU: Final = 512 << 20
+CONTEXT: Final = 16_384
+
+STREAMED: Final = (figures.STREAMING, figures.BOTH)
+ROUTED: Final = (figures.ROUTING, figures.BOTH)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """How the system under test is made."""
+
+    engine: str
+    workers: int
+    model_size: str
+    gpu_memory_fraction: float
+    engine_args: Mapping[str, Any]
+    speed: float
+    scale: float
+    stage_processes: int
+    bootstrap: str | None
+
+    @property
+    def sizes(self) -> Sizes:
+        return Sizes().scaled(self.scale)
+
+
+@contextmanager
+def kafka(bootstrap: str | None) -> Iterator[tuple[str, int | None]]:
+    """(bootstrap servers, pid of the broker if it is ours)."""
+    if bootstrap is not None:
+        yield bootstrap, None
+        return
+    with EmbeddedKafka() as broker:
+        yield broker.bootstrap, broker.pid
+
+
+class Setup:
+    """`async with Setup(machine) as setup`: everything is ready when it is entered."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine: Final = machine
+        self._stack: Final = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._enter()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def _enter(self) -> None:
+        machine, stack = self._machine, self._stack
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="descant-headline-")))
+        self._bootstrap, self._broker_pid = stack.enter_context(kafka(machine.bootstrap))
+        self._processes = stack.enter_context(Processes(folder))
+        self._ports = [free_port() for _ in range(machine.workers)]
+        settings = json.dumps(engine_settings(machine, folder))
+        common = {
+            "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "DESCANT_LANES": str(machine.workers),
+            "DESCANT_PARTITIONS": str(max(2, 2 * machine.stage_processes)),
+            "HEADLINE_SCALE": str(machine.scale),
+        }
+        self._environment: Final = common
+        for number, port in enumerate(self._ports):
+            serve = [sys.executable, "-m", "benchmarks.headline.serve", machine.engine, settings]
+            self._processes.start(f"engine {number}", [*serve, self._bootstrap, str(port)], common)
+        descant = [sys.executable, "-c", "from streams.cli import main; main()", "run"]
+        for name, policy in (("by_turns", "round_robin"), ("routed", "descant")):
+            for number in range(machine.stage_processes):
+                command = [*descant, f"benchmarks.headline.pipeline:{name}", "--bootstrap", self._bootstrap, "--json"]
+                self._processes.start(f"stages {name} {number}", command, {**common, "DESCANT_ROUTING": policy})
+        await asyncio.to_thread(self._processes.wait_ready, READY_SECONDS)
+        settings_of_kafka = KafkaSettings(bootstrap=self._bootstrap)
+        self._clients = {
+            False: await stack.enter_async_context(Client(by_turns, settings_of_kafka)),
+            True: await stack.enter_async_context(Client(routed, settings_of_kafka)),
+        }
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    # -- loads -----------------------------------------------------------------------------------------------------
+
+    def asked(self, arm: str) -> Asked:
+        client, stream = self._clients[arm in ROUTED], arm in STREAMED
+
+        async def ask(request: Ask) -> None:
+            await (await client.submit(request, id=request.salt, stream=stream)).answer()
+
+        return ask
+
+    async def loaded(
+        self, arm: str, workload: Workload, salt: str, *, rate: float, seconds: float, drain_seconds: float
+    ) -> Outcome:
+        """One point of a curve."""
+        if arm == figures.LANGGRAPH:
+            return await self._superstep(workload, salt, rate=rate, seconds=seconds, drain_seconds=drain_seconds)
+        plan = workload.arrivals(salt, rate=rate, seconds=seconds)
+        return await open_loop(plan, self.asked(arm), speed=workload.speed, drain_seconds=drain_seconds)
+
+    async def idle(self, arm: str, workload: Workload, salt: str, requests: int) -> list[float]:
+        """Latencies of requests that never meet."""
+        if arm == figures.LANGGRAPH:
+            return (await self._superstep(workload, salt, rate=None, requests=requests)).latencies
+        asks = list(itertools.islice(workload.requests(salt), requests))
+        return await one_by_one(asks, self.asked(arm), speed=workload.speed)
+
+    async def _superstep(self, workload: Workload, salt: str, **how: Any) -> Outcome:
+        """LangGraph in a process of its own."""
+        job = {"ports": self._ports, "seed": workload.seed, "document": workload.document, "speed": workload.speed,
+               "salt": salt, **how}  # fmt: skip
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "benchmarks.headline.superstep", json.dumps(job),
+            stdout=asyncio.subprocess.PIPE, env={**os.environ, **self._environment},
+        )  # fmt: skip
+        said, _ = await process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"LangGraph's process ended with status {process.returncode}; see above")
+        return Outcome(**json.loads(said.splitlines()[-1]))
+
+    # -- what it costs ---------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raises ProcessError when a process has ended."""
+        self._processes.check()
+
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds so far: of each process of ours, of Kafka where it is ours, and of the whole machine."""
+        busy, everything = machine_seconds()
+        found = {**self._processes.cpu_seconds(), "load": process_cpu_seconds(os.getpid())}
+        if self._broker_pid is not None:
+            found["kafka"] = process_cpu_seconds(self._broker_pid)
+        return {**found, "machine busy": busy, "machine all": everything}
+
+    async def counts(self) -> dict[str, float]:
+        """Totals of all engines."""
+        total: dict[str, float] = {}
+        for port in self._ports:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b'{"counts": true}\n')
+            for name, value in json.loads(await reader.readline()).items():
+                total[name] = total.get(name, 0) + value
+            writer.close()
+        return total
+
+
+def engine_settings(machine: Machine, folder: Path) -> dict[str, Any]:
+    """Of each engine process, for the registry of engines."""
+    if machine.engine == "simulated":
+        return {"model": MODEL, "speed": machine.speed, "salt": "run", **machine.engine_args}
+    path = dummy_llama.write(folder / "model", machine.model_size)
+    arguments: dict[str, Any] = {"load_format": "dummy", **_memory(machine), **machine.engine_args}
+    return {"model": MODEL, "path": str(path), "context": CONTEXT, "parallel": 256, "engine_args": arguments}
+
+
+def _memory(machine: Machine) -> dict[str, Any]:
+    """The size of the KV cache is said: measuring it, as vLLM does, fails when several engines start on one GPU."""
+    import torch  # noqa: PLC0415 — there with vLLM only
+
+    if not torch.cuda.is_available():
+        return {"kv_cache_memory_bytes": KV_BYTES_ON_CPU}
+    share = int(torch.cuda.mem_get_info()[1] * machine.gpu_memory_fraction)
+    left = share - dummy_llama.weight_bytes(machine.model_size) - GPU_RESERVE_BYTES
+    if left < CONTEXT * dummy_llama.kv_bytes_per_token(machine.model_size):
+        raise ValueError(
+            f"a {machine.model_size} model leaves no room for one context of {CONTEXT} tokens in "
+            f"{machine.gpu_memory_fraction} of the GPU: raise --gpu-memory-fraction or take fewer --workers."
+        )
+    return {"gpu_memory_utilization": machine.gpu_memory_fraction, "kv_cache_memory_bytes": left}
