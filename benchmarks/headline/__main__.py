@@ -17,7 +17,7 @@ import typer
 from benchmarks.headline import figures
 from benchmarks.headline.dummy_llama import SIZES
 from benchmarks.headline.report import PLOT_FILE, plot, result
-from benchmarks.headline.setup import Machine, Setup
+from benchmarks.headline.setup import Machine, Setup, asked_of_driver
 from benchmarks.headline.sweep import Results, Sweep, machine_line, read, sweep
 
 DESCRIPTION_FILE: Final = "description.json"
@@ -29,7 +29,9 @@ def main(
     workers: Annotated[int, typer.Option(help="Engine processes.")] = 4,
     model_size: Annotated[str, typer.Option(help=f"Of the dummy Llama for vllm: {', '.join(SIZES)}.")] = "1b",
     gpu_memory_fraction: Annotated[float, typer.Option(help="Of the GPU's memory, for each engine.")] = 0.2,
-    engine_args: Annotated[str, typer.Option(help="JSON: more settings of the engine (of vllm: AsyncEngineArgs).")] = "{}",
+    engine_args: Annotated[
+        str, typer.Option(help="JSON: more settings of the engine (of vllm: AsyncEngineArgs).")
+    ] = "{}",
     arms: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(figures.ARMS),
     variants: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(figures.VARIANTS),
     rates: Annotated[str, typer.Option(help="Requests a second, comma-separated; found by itself without.")] = "",
@@ -37,12 +39,19 @@ def main(
     seconds: Annotated[float, typer.Option(help="Of arrivals at each rate.")] = 20.0,
     idle_requests: Annotated[int, typer.Option(help="For the idle latency, one after the other.")] = 5,
     seed: int = 1,
-    speed: Annotated[float, typer.Option(help="Simulated seconds in a real one; below 1 where the CPU is short.")] = 1.0,
+    speed: Annotated[
+        float, typer.Option(help="Simulated seconds in a real one; below 1 where the CPU is short.")
+    ] = 1.0,
     scale: Annotated[float, typer.Option(help="Factor on all lengths, for slow engines.")] = 1.0,
     stage_processes: Annotated[int, typer.Option(help="Processes for each pipeline.")] = 1,
     budget: Annotated[float, typer.Option(help="Seconds; no point is begun that would end later.")] = 3600.0,
+    keep_saturated: Annotated[
+        bool, typer.Option(help="Give figures although the CPU was short: to try things out, never to report.")
+    ] = False,
     bootstrap: Annotated[str | None, typer.Option(help="A Kafka that runs; without it one is started.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for points, result and plot; it may hold those of other seeds.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for points, result and plot; it may hold those of other seeds.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Only the last line.")] = False,
 ) -> None:
     """Measure request latency against rate for each arm. The last line is one JSON object; --out keeps every point."""
@@ -51,7 +60,7 @@ def main(
     plan = Sweep(
         arms=_chosen(arms, figures.ARMS), variants=_chosen(variants, figures.VARIANTS),
         rates=[float(r) for r in rates.split(",") if r], growth=growth, seconds=seconds, idle_requests=idle_requests,
-        seed=seed, budget_seconds=budget,
+        seed=seed, budget_seconds=budget, keep_saturated=keep_saturated,
     )  # fmt: skip
     check(machine, plan)
     with tempfile.TemporaryDirectory() as temporary:
@@ -75,7 +84,9 @@ def check(machine: Machine, plan: Sweep) -> None:
     if machine.engine == "vllm" and machine.speed != 1.0:
         raise typer.BadParameter("only simulated time has a --speed")
     if figures.LANGGRAPH in plan.arms and find_spec("langgraph") is None:
-        raise typer.BadParameter("the arm langgraph needs the package langgraph (extra `bench`); or leave it out of --arms")
+        raise typer.BadParameter(
+            "the arm langgraph needs the package langgraph (extra `bench`); or leave it out of --arms"
+        )
     if machine.engine == "vllm" and find_spec("vllm") is None:
         raise typer.BadParameter("vLLM is not installed here")
 
@@ -95,21 +106,10 @@ def described(machine: Machine, plan: Sweep) -> dict[str, Any]:
         "engine": machine.engine, "workers": machine.workers, "speed": machine.speed, "scale": machine.scale,
         "model_size": machine.model_size if machine.engine == "vllm" else None,
         "engine_args": dict(machine.engine_args), "stage_processes": machine.stage_processes,
-        "seconds": plan.seconds, "seed": plan.seed, "arms": list(plan.arms),
+        "seconds": plan.seconds, "keep_saturated": plan.keep_saturated, "seed": plan.seed, "arms": list(plan.arms),
         "commit": commit.stdout.strip(), "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, Python {platform.python_version()}, {gpu()}",
+        "machine": f"{platform.machine()}, Python {platform.python_version()}, {asked_of_driver('name') or 'no GPU'}",
     }  # fmt: skip
-
-
-def gpu() -> str:
-    """Its name, as the driver says it."""
-    try:
-        said = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=False
-        )
-    except OSError:
-        return "no GPU"
-    return said.stdout.strip().replace("\n", ", ") or "no GPU"
 
 
 async def measure(machine: Machine, plan: Sweep, folder: Path, *, quiet: bool) -> None:
@@ -125,7 +125,11 @@ def summarise(folder: Path) -> None:
     """Result and plot from the points of a folder."""
     description = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
     points = read(folder)
-    found = {**result(points, is_simulated=description["engine"] == "simulated"), **description, "cores": machine_line()}
+    found = {
+        **result(points, is_simulated=description["engine"] == "simulated"),
+        **description,
+        "cores": machine_line(),
+    }
     (folder / RESULT_FILE).write_text(json.dumps(found) + "\n", encoding="utf-8")
     if find_spec("matplotlib") is not None:
         plot(points, f"{description['workers']} {description['engine']} engines", folder / PLOT_FILE)

@@ -162,4 +162,6 @@ def _tail(verdict: Mapping[str, Any] | None, arm: str) -> float | None:
 def langgraph_ratio(curves: Mapping[str, Sequence[Point]]) -> dict[str, float]:
     """Rate -> mean latency of LangGraph ÷ that of streaming with routing."""
     ours = {p.rate: p.mean for p in curves.get(BOTH, ()) if p.is_valid}
-    return {str(p.rate): round(p.mean / ours[p.rate], 3) for p in curves.get(LANGGRAPH, ()) if p.is_valid and p.rate in ours}
+    return {
+        str(p.rate): round(p.mean / ours[p.rate], 3) for p in curves.get(LANGGRAPH, ()) if p.is_valid and p.rate in ours
+    }

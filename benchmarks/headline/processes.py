@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -16,7 +15,8 @@ from typing import Final, Self
 
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 STOP_SECONDS: Final = 20.0
-_PDEATHSIG: Final = 1
+_END_WITH_PARENT: Final = ("setpriv", "--pdeathsig", "KILL")
+"""Of util-linux: a child does not outlive this process, however it ends."""
 
 
 class ProcessError(Exception):
@@ -56,8 +56,8 @@ class Processes:
         log = self._folder / f"{name}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=out,
-                stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_end_with_parent,
+                [*_END_WITH_PARENT, *command], env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=out,
+                stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         self._children.append(_Child(name, process, log))
 
@@ -115,7 +115,3 @@ def _says_ready(line: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(said, dict) and said.get("event") == "ready"
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)

@@ -37,7 +37,9 @@ def result(points: Sequence[Mapping[str, Any]], *, is_simulated: bool) -> dict[s
         target = TARGET_SECONDS if is_simulated else round(TARGET_IDLE_TIMES * idle, 3)
         verdicts[variant] = {
             **figures.verdict(found, idle, target),
-            "idle_by_arm": {arm: round(i, 3) for arm in figures.ARMS if (i := idle_of(points, variant, arm)) is not None},
+            "idle_by_arm": {
+                arm: round(i, 3) for arm in figures.ARMS if (i := idle_of(points, variant, arm)) is not None
+            },
             "langgraph_by_rate": figures.langgraph_ratio(found),
             "curves": {arm: [_row(p) for p in of] for arm, of in found.items()},
         }

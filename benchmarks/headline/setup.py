@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -186,15 +187,29 @@ def engine_settings(machine: Machine, folder: Path) -> dict[str, Any]:
 
 def _memory(machine: Machine) -> dict[str, Any]:
     """The size of the KV cache is said: measuring it, as vLLM does, fails when several engines start on one GPU."""
-    import torch  # noqa: PLC0415 — there with vLLM only
-
-    if not torch.cuda.is_available():
+    total = gpu_memory_bytes()
+    if total is None:
         return {"kv_cache_memory_bytes": KV_BYTES_ON_CPU}
-    share = int(torch.cuda.mem_get_info()[1] * machine.gpu_memory_fraction)
-    left = share - dummy_llama.weight_bytes(machine.model_size) - GPU_RESERVE_BYTES
+    left = int(total * machine.gpu_memory_fraction) - dummy_llama.weight_bytes(machine.model_size) - GPU_RESERVE_BYTES
     if left < CONTEXT * dummy_llama.kv_bytes_per_token(machine.model_size):
         raise ValueError(
             f"a {machine.model_size} model leaves no room for one context of {CONTEXT} tokens in "
             f"{machine.gpu_memory_fraction} of the GPU: raise --gpu-memory-fraction or take fewer --workers."
         )
     return {"gpu_memory_utilization": machine.gpu_memory_fraction, "kv_cache_memory_bytes": left}
+
+
+def gpu_memory_bytes() -> int | None:
+    """Of the first GPU; None without one."""
+    said = asked_of_driver("memory.total")
+    return None if said is None else int(said.split("\n")[0].split()[0]) << 20
+
+
+def asked_of_driver(field: str) -> str | None:
+    """What nvidia-smi says, a line for each GPU; None without a GPU."""
+    try:
+        command = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits"]
+        said = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return said.stdout.strip() or None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import statistics
 import time
@@ -43,6 +44,8 @@ class Sweep:
     seed: int
     budget_seconds: float
     """No point is begun that would probably end later than this after the start of the sweep."""
+    keep_saturated: bool
+    """Points that were taken while the CPU was short count as the others do."""
 
 
 @dataclass(slots=True)
@@ -69,7 +72,7 @@ async def sweep(
     said: Callable[[str], None],
 ) -> None:  # fmt: skip
     """Measure until everything is there or the budget is spent."""
-    meter = _Meter(setup, is_simulated=is_simulated)
+    meter = _Meter(setup, is_simulated=is_simulated, busy_max=math.inf if plan.keep_saturated else BUSY_MAX)
     began = time.monotonic()
     for number, variant in enumerate(plan.variants):
         share = plan.budget_seconds * (number + 1) / len(plan.variants)
@@ -85,7 +88,12 @@ async def sweep(
                     open_arms.clear()
                     break
                 point = await meter.point(
-                    arm, workload, variant, rate=rate, seconds=plan.seconds, drain_seconds=DRAIN_IDLE_TIMES * idle / speed
+                    arm,
+                    workload,
+                    variant,
+                    rate=rate,
+                    seconds=plan.seconds,
+                    drain_seconds=DRAIN_IDLE_TIMES * idle / speed,
                 )
                 results.add(point)
                 said(_line(point))
@@ -129,9 +137,10 @@ async def _idle(
 class _Meter:
     """Takes points: latencies, and what engines and machine did meanwhile."""
 
-    def __init__(self, setup: Setup, *, is_simulated: bool) -> None:
+    def __init__(self, setup: Setup, *, is_simulated: bool, busy_max: float) -> None:
         self._setup: Final = setup
         self._is_simulated: Final = is_simulated
+        self._busy_max: Final = busy_max
 
     async def idle(self, arm: str, workload: Workload, variant: str, requests: int) -> dict[str, Any]:
         salt = f"idle {arm} {variant} {time.time()}"
@@ -163,8 +172,10 @@ class _Meter:
 
     def _is_saturated(self, busy: float, cores: Mapping[str, float]) -> bool:
         """Real engines on a CPU are meant to use it all; what is ours never is."""
-        ours = [c for name, c in cores.items() if name != "kafka" and (self._is_simulated or not name.startswith("engine"))]
-        return max(ours, default=0.0) > BUSY_MAX or (self._is_simulated and busy > BUSY_MAX)
+        ours = [
+            c for name, c in cores.items() if name != "kafka" and (self._is_simulated or not name.startswith("engine"))
+        ]
+        return max(ours, default=0.0) > self._busy_max or (self._is_simulated and busy > self._busy_max)
 
 
 def _per_prompt(did: Mapping[str, float], speed: float) -> dict[str, float]:
@@ -203,9 +214,7 @@ def curves(points: Sequence[Mapping[str, Any]], variant: str) -> dict[str, list[
     for point in points:
         if point["kind"] == "load" and point["variant"] == variant and point["n"]:
             gathered.setdefault(point["arm"], {}).setdefault(point["rate"], []).append(point)
-    return {
-        arm: [_merged(rate, same) for rate, same in sorted(by_rate.items())] for arm, by_rate in gathered.items()
-    }
+    return {arm: [_merged(rate, same) for rate, same in sorted(by_rate.items())] for arm, by_rate in gathered.items()}
 
 
 def _merged(rate: float, same: Sequence[Mapping[str, Any]]) -> figures.Point:
@@ -216,7 +225,9 @@ def _merged(rate: float, same: Sequence[Mapping[str, Any]]) -> figures.Point:
 
 def idle_of(points: Sequence[Mapping[str, Any]], variant: str, arm: str) -> float | None:
     """Mean latency of requests that never met."""
-    found = [x for p in points if p["kind"] == "idle" and (p["variant"], p["arm"]) == (variant, arm) for x in p["latencies"]]
+    found = [
+        x for p in points if p["kind"] == "idle" and (p["variant"], p["arm"]) == (variant, arm) for x in p["latencies"]
+    ]
     return statistics.fmean(found) if found else None
 
 
