@@ -29,6 +29,11 @@ class Java(NamedTuple):
     build: str
     """What `-version` says: names the very build, whose class archives no other build can use."""
 
+    @property
+    def can_archive_classes(self) -> bool:
+        """Whether it has the archive of its own classes that ours builds on; a runtime made by jlink has none."""
+        return "sharing" in self.build
+
 
 def has_java() -> bool:
     """Whether there is a Java at all; says nothing of its version."""

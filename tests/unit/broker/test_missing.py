@@ -65,6 +65,12 @@ def test_java_home_wins_over_path(programs: Path, tmp_path: Path, monkeypatch: p
     assert find_java().path == str(home)
 
 
+@pytest.mark.parametrize(("mode", "can"), [("mixed mode, sharing", True), ("mixed mode", False)])
+def test_a_java_without_its_own_archive_is_asked_for_none(programs: Path, mode: str, can: bool) -> None:
+    program(programs, "java", f"""echo 'openjdk version "17.0.15"'; echo 'OpenJDK 64-Bit Server VM ({mode})'""")
+    assert find_java().can_archive_classes is can
+
+
 @pytest.mark.parametrize(
     ("said", "version"),
     [

@@ -116,9 +116,10 @@ class TestEveryEngine:
             pytest.skip("this engine cannot resume")
         whole = await chunks_of(engine, generation(max_tokens=12))
         ids = tuple(token for chunk in whole for token in chunk.token_ids)
-        rest = await chunks_of(engine, generation(resume=ids[:5], max_tokens=12))
-        assert rest[0].position == 5
-        end = 5
+        head = ids[: len(ids) // 2]  # a model with random weights may end its text early
+        rest = await chunks_of(engine, generation(resume=head, max_tokens=12))
+        assert rest[0].position == len(head)
+        end = len(head)
         for chunk in rest:
             assert chunk.position == end
             end += chunk.tokens
