@@ -12,6 +12,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
@@ -57,15 +58,20 @@ class Options:
     engine: str
     model: str
     workers: int
+    worker_python: Path | None
     assertions: bool
 
 
 def command(
     questions: Annotated[int, typer.Option(min=1, max=len(COUNTRIES), help="How many questions to ask.")] = 12,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Questions under way at once.")] = 1,
-    engine: Annotated[str, typer.Option(help="llamacpp, openai or vllm.")] = "llamacpp",
+    engine: Annotated[str, typer.Option(help="llamacpp, vllm, or openai (at DESCANT_OPENAI_BASE_URL).")] = "llamacpp",
     model: Annotated[str, typer.Option(help="The name of the model that the engine serves.")] = MODEL_NAME,
     workers: Annotated[int, typer.Option(min=1, max=16, help="Model workers, each with its own engine.")] = WORKERS,
+    worker_python: Annotated[
+        Path | None,
+        typer.Option(help="The Python that workers run under; for vllm that of .venv-vllm by itself."),
+    ] = None,
     assertions: Annotated[
         bool, typer.Option(help="Judge the streams as well, and ask some questions again in other words.")
     ] = True,
@@ -73,7 +79,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Watch a language model's answers being fact-checked while it writes them, over a real Kafka."""
-    options = Options(questions, concurrency, engine, model, workers, assertions)
+    options = Options(questions, concurrency, engine, model, workers, worker_python, assertions)
     display = display_for(as_json=as_json)
     if model == MODEL_NAME:
         display.console.print(f"{MODEL_NOTICE}\n", markup=False, soft_wrap=True)
@@ -130,7 +136,7 @@ async def _run(display: Display, servers: str, options: Options, raised: Raised)
     commands = stage_commands(PIPELINE, roles_of(factcheck.plan), servers)
     if options.assertions:
         commands.append(assertions_command(ASSERTIONS, servers))
-    workers = [worker_command(options.engine, options.model, servers)] * options.workers
+    workers = [worker_command(options.engine, options.model, servers, options.worker_python)] * options.workers
     names = COUNTRIES[: options.questions]
     asked = [f"Tell me about {name}." for name in names]
     requests: list[Watched] = []

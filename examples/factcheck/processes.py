@@ -17,6 +17,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Final, Self
 
 from streams.errors import ConfigError, DescantError
@@ -31,6 +33,8 @@ LINES_KEPT: Final = 40
 _LEADER: Final = "trap '' TERM INT HUP; read -r word; kill -TERM 0; sleep 2; kill -KILL 0"
 
 ENGINE_COMMANDS: Final = ("llamacpp", "openai", "vllm")
+# Beside this environment, as `make vllm-env` makes it.
+VLLM_ENVIRONMENT: Final = ".venv-vllm"
 
 
 class ChildError(DescantError):
@@ -56,13 +60,14 @@ def stage_commands(pipeline: str, roles: Sequence[str], bootstrap: str) -> list[
     ]
 
 
-def worker_command(engine: str, model: str, bootstrap: str) -> Command:
-    """A model worker. Raises ConfigError for an engine that the demo cannot start."""
+def worker_command(engine: str, model: str, bootstrap: str, python: Path | None = None) -> Command:
+    """A model worker, under `python` where it is named. Raises ConfigError for an engine that the demo cannot start."""
     if engine not in ENGINE_COMMANDS:
         raise ConfigError(
             f"the demo has no engine {engine!r}; it has {', '.join(ENGINE_COMMANDS)}.", code="demo.engine"
         )
-    arguments = (*_descant(), "worker", "--engine", engine, "--model", model, "--bootstrap", bootstrap, "--json")
+    descant = _descant(str(python or _python_for(engine)))
+    arguments = (*descant, "worker", "--engine", engine, "--model", model, "--bootstrap", bootstrap, "--json")
     return Command(f"worker ({engine})", arguments)
 
 
@@ -72,9 +77,23 @@ def assertions_command(module: str, bootstrap: str) -> Command:
     return Command("assertions", arguments)
 
 
-def _descant() -> tuple[str, ...]:
+def _python_for(engine: str) -> Path:
+    """This interpreter, but for vLLM, which cannot live beside the rest, that of the environment made for it."""
+    if engine != "vllm" or find_spec("vllm") is not None:
+        return Path(sys.executable)
+    apart = Path(sys.prefix).with_name(VLLM_ENVIRONMENT) / "bin" / "python"
+    if not apart.exists():
+        raise ConfigError(
+            f"vLLM is not installed here, and there is no {apart}. Make that environment by `make vllm-env` (5.8 GB), "
+            "or name the Python that has vLLM and Descant: --worker-python PATH.",
+            code="demo.vllm_missing",
+        )
+    return apart
+
+
+def _descant(python: str = sys.executable) -> tuple[str, ...]:
     # The `descant` beside this interpreter need not be on the PATH, nor be ours if one is.
-    return sys.executable, "-c", "from streams.cli import main; main()"
+    return python, "-c", "from streams.cli import main; main()"
 
 
 @dataclass(slots=True)

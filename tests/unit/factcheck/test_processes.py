@@ -106,3 +106,14 @@ async def test_no_child_outlives_a_starter_that_is_interrupted_or_killed(end: si
 def test_an_engine_that_the_demo_cannot_start_is_refused() -> None:
     with pytest.raises(ConfigError, match="llamacpp, openai, vllm"):
         worker_command("simulated", "m", "localhost:9092")
+
+
+def test_vllm_runs_under_the_python_of_its_own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
+    with pytest.raises(ConfigError, match=r"make vllm-env.*--worker-python"):
+        worker_command("vllm", "m", "localhost:9092")
+    apart = tmp_path / ".venv-vllm" / "bin" / "python"
+    apart.parent.mkdir(parents=True)
+    apart.touch()
+    assert worker_command("vllm", "m", "localhost:9092").arguments[0] == str(apart)
+    assert worker_command("vllm", "m", "localhost:9092", tmp_path / "python").arguments[0] == str(tmp_path / "python")
