@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from streams.core.closer import IDEMPOTENCY_WINDOW
+from streams.core.answered import IDEMPOTENCY_WINDOW
 from streams.core.ingress import DEADLINE_SECONDS, REQUEST_BYTES_MAX
 from streams.errors import ConfigError
 
@@ -52,6 +52,8 @@ class KafkaSettings(Settings):
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
     """Never printed."""
+    producer_records: PositiveInt = 200_000
+    """Records that a process holds while the brokers are away or slow; when so many wait, it waits too."""
 
     def client(self) -> dict[str, str | int | float | bool]:
         """What every client of ours starts from, in librdkafka's names."""

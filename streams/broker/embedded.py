@@ -31,6 +31,7 @@ class EmbeddedKafka:
     data_dir      Folder for records, log and ports, kept afterwards; None: a temporary one, thrown away at the end.
     port          Port for clients on 127.0.0.1; None takes a free one, and the same again in a folder used before.
     on_progress   Called with a line for people whenever a wait begins or moves on.
+    advertised_port   Where clients are sent, when something that stands between passes their traffic on to `port`.
 
     The broker ends with this process however that ends, SIGKILL included, and never by a Ctrl-C meant for us. `kill`,
     `pause` and the rest are for tests of what happens then. Not safe to use from several threads at once.
@@ -39,7 +40,12 @@ class EmbeddedKafka:
     """
 
     def __init__(
-        self, data_dir: Path | None = None, port: int | None = None, on_progress: Progress | None = None
+        self,
+        data_dir: Path | None = None,
+        port: int | None = None,
+        on_progress: Progress | None = None,
+        *,
+        advertised_port: int | None = None,
     ) -> None:
         self._temporary = (
             # Errors ignored: at the end of the interpreter the guard may be removing it too.
@@ -48,7 +54,7 @@ class EmbeddedKafka:
             else None
         )
         folder = Path(self._temporary.name) if self._temporary else Path(data_dir or "").absolute()
-        self._node = Node(folder, on_progress or (lambda _line: None))
+        self._node = Node(folder, on_progress or (lambda _line: None), advertised_port)
         self._asked_port = port or None
         self._ports: Ports | None = None
         self._process: subprocess.Popen[bytes] | None = None

@@ -45,8 +45,9 @@ class Ports:
 class Node:
     """The folder of one node and what runs in it. Starts processes, but does not decide how long they live."""
 
-    def __init__(self, folder: Path, on_progress: Progress) -> None:
+    def __init__(self, folder: Path, on_progress: Progress, advertised_port: int | None = None) -> None:
         self.folder = folder
+        self._advertised_port = advertised_port
         self.log_path = folder / "broker.log"
         self._output = folder / "broker.out"
         self._properties = folder / "server.properties"
@@ -74,7 +75,10 @@ class Node:
             self._properties.write_text(
                 as_properties(
                     server_properties(
-                        broker_port=ports.broker, controller_port=ports.controller, data=str(data.resolve())
+                        broker_port=ports.broker,
+                        controller_port=ports.controller,
+                        data=str(data.resolve()),
+                        advertised_port=self._advertised_port,
                     )
                 )
             )

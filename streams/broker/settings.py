@@ -44,13 +44,19 @@ BROKER_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def server_properties(*, broker_port: int, controller_port: int, data: str, host: str = "127.0.0.1") -> dict[str, str]:
-    """The whole `server.properties` of one KRaft node that is broker and controller and listens on `host` only."""
+def server_properties(
+    *, broker_port: int, controller_port: int, data: str, host: str = "127.0.0.1", advertised_port: int | None = None
+) -> dict[str, str]:
+    """The whole `server.properties` of one KRaft node that is broker and controller and listens on `host` only.
+
+    advertised_port   what clients are told to connect to, where it is not `broker_port` itself
+    """
+    told = advertised_port or broker_port
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
         "listeners": f"PLAINTEXT://{host}:{broker_port},CONTROLLER://{host}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{host}:{broker_port},CONTROLLER://{host}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{host}:{told},CONTROLLER://{host}:{controller_port}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "PLAINTEXT",
         "controller.listener.names": "CONTROLLER",

@@ -6,19 +6,16 @@ of them in one transaction and may not decide again on anything that an unresolv
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from streams.core.answered import AnsweredIds
 from streams.core.control import ClosedRequests
 from streams.core.failure import Failure, decode_failure
 from streams.core.record import Envelope, Kind
-
-IDEMPOTENCY_WINDOW: Final = 1_000_000
-"""Answered ids remembered per partition, 16 bytes of hash each: an id repeated within it is the same request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,41 +33,6 @@ class Close:
 @dataclass(frozen=True, slots=True)
 class _Open:
     envelope: Envelope
-
-
-class AnsweredIds:
-    """The idempotency window, rebuilt after a takeover from the answers partition itself."""
-
-    def __init__(self, size: int = IDEMPOTENCY_WINDOW) -> None:
-        self._size: Final = size
-        self._found: Final[OrderedDict[bytes, tuple[int, int]]] = OrderedDict()
-
-    def take(self, request_id: str, accepted_offset: int) -> None:
-        """The answer is decided on; where it will stand is not known before its transaction is committed."""
-        self._found.setdefault(_hash(request_id), (_NOT_WRITTEN, accepted_offset))
-
-    def written(self, request_id: str, answers_offset: int, accepted_offset: int) -> None:
-        self._found[_hash(request_id)] = (answers_offset, accepted_offset)
-
-    def __contains__(self, request_id: str) -> bool:
-        return _hash(request_id) in self._found
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    def forget(self, committed: int) -> None:
-        """Drop the oldest beyond the size, but none whose accepted record can be read again."""
-        while len(self._found) > self._size:
-            hashed, (_, accepted) = next(iter(self._found.items()))
-            if accepted >= committed:
-                return
-            del self._found[hashed]
-
-    def position(self, default: int) -> int:
-        """Where a successor starts to read `answers`; `default` is the next offset there. Answers are written in the
-        order in which they were decided, so the first entry stands lowest."""
-        first = next((answers for answers, _ in self._found.values()), _NOT_WRITTEN)
-        return default if first == _NOT_WRITTEN else first
 
 
 class Closer:
@@ -191,10 +153,3 @@ class Closer:
             # The id stays taken while the transaction is on its way: a repetition read meanwhile is a duplicate.
             self.answered.take(found.envelope.id, offset)
         return found
-
-
-_NOT_WRITTEN: Final = -1
-
-
-def _hash(request_id: str) -> bytes:
-    return hashlib.blake2b(request_id.encode(), digest_size=16).digest()

@@ -10,8 +10,9 @@ from typing import Final
 from confluent_kafka import Message
 
 from streams import metrics
+from streams.core.answered import AnsweredIds
 from streams.core.branches import Next
-from streams.core.closer import AnsweredIds, Close, Closer
+from streams.core.closer import Close, Closer
 from streams.core.control import ControlEntry
 from streams.core.failure import Failure
 from streams.core.group import Shape

@@ -12,7 +12,8 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from streams import metrics
-from streams.core.closer import AnsweredIds, Close
+from streams.core.answered import AnsweredIds
+from streams.core.closer import Close
 from streams.core.group import Shape
 from streams.core.lineage import Layout
 from streams.core.offsets import SlotMetadata

@@ -30,7 +30,8 @@ PRODUCER_CONFIG: Final = {
     "linger.ms": 0,  # batches form by themselves while one is on its way; 1 ms would be added to every hop
     "message.timeout.ms": 0,  # a broker that is away is waited for: giving up would lose what a run has emitted
     "message.max.bytes": 17 * 1024 * 1024,  # dead letters hold what a client sent
-    "queue.buffering.max.messages": 200_000,
+    # 1 GiB by default: what a process may gather while the brokers are away, beside what it needs itself.
+    "queue.buffering.max.kbytes": 128 * 1024,
 }
 
 
@@ -38,10 +39,13 @@ class LoopProducer:
     """`send` from the loop's thread; delivery callbacks run on it too, in batches."""
 
     def __init__(self, kafka: KafkaSettings, on_fatal: Callable[[BaseException], None]) -> None:
-        self._producer: Final = Producer({**kafka.client(), **PRODUCER_CONFIG})
+        queue = {"queue.buffering.max.messages": kafka.producer_records}
+        self._producer: Final = Producer({**kafka.client(), **PRODUCER_CONFIG, **queue})
         self._loop: Final = asyncio.get_running_loop()
         self._on_fatal: Final = on_fatal
         self._reports: Final[deque[tuple[OnDelivery, KafkaError | None, Message]]] = deque()
+        self._reports_lock: Final = threading.Lock()
+        self._is_delivery_due = False
         self._is_open = True
         metrics.PRODUCER_QUEUE.set_function(self._producer.__len__)
         self._thread: Final = threading.Thread(target=self._poll, name="producer", daemon=True)
@@ -72,8 +76,12 @@ class LoopProducer:
     def _reporter(self, on_delivery: OnDelivery | None) -> Callable[[KafkaError | None, Message], None]:
         def report(error: KafkaError | None, message: Message) -> None:
             if on_delivery is not None:
-                self._reports.append((on_delivery, error, message))
-                if len(self._reports) == 1:
+                # The loop's thread reports too, while it waits for room: two at once must not leave it to each other to
+                # ask for the delivery.
+                with self._reports_lock:
+                    self._reports.append((on_delivery, error, message))
+                    is_first, self._is_delivery_due = not self._is_delivery_due, True
+                if is_first:
                     self._call_soon(self._deliver)
             elif error is not None:
                 self._call_soon(self._on_fatal, BrokerError(f"a record for {message.topic()} was refused: {error}"))
@@ -85,13 +93,14 @@ class LoopProducer:
             self._loop.call_soon_threadsafe(function, *args)
 
     def _deliver(self) -> None:
+        with self._reports_lock:
+            self._is_delivery_due = False  # what is reported from here on asks again
         while self._reports:
-            on_delivery, error, message = self._reports[0]
+            on_delivery, error, message = self._reports.popleft()
             try:
                 on_delivery(error, message)
             except Exception as failure:  # noqa: BLE001 — nobody else would see it
                 self._on_fatal(failure)
-            self._reports.popleft()
 
     def _poll(self) -> None:
         while self._is_open:

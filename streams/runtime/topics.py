@@ -16,17 +16,19 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
     ConfigResource,
     NewTopic,
     ResourceType,
+    TopicMetadata,
 )
 
 from streams.core.plan import REQUEST, Plan, StageKind
 from streams.errors import BrokerError, ConfigError
+from streams.runtime.consumer import RETRIABLE
 from streams.settings import KafkaSettings, PipelineSettings
 
 AWAY_SECONDS: Final = 60.0
 """How long a process that starts waits for a broker that is away."""
 
 ADMIN_SECONDS: Final = 30.0
-SET_UP_SECONDS: Final = AWAY_SECONDS + 4 * ADMIN_SECONDS
+SET_UP_SECONDS: Final = 2 * AWAY_SECONDS + 4 * ADMIN_SECONDS
 """Of all that is done here before a process may start; each step has its own limit and its own error."""
 TRY_SECONDS: Final = 5.0
 """Of the above: longest wait of one client before another one tries."""
@@ -113,16 +115,17 @@ def ensure_topics(kafka: KafkaSettings, topics: Iterable[NewTopic]) -> None:
     """
     wanted = {t.topic: t for t in topics}
     admin = AdminClient(kafka.client())
-    wait_for_kafka(kafka, admin)
-    try:
-        existing = admin.list_topics(timeout=ADMIN_SECONDS).topics
-        missing = [t for name, t in wanted.items() if name not in existing]
-        if missing:
-            for future in admin.create_topics(missing, operation_timeout=ADMIN_SECONDS).values():
-                _ignore_existing(future)
-            existing = admin.list_topics(timeout=ADMIN_SECONDS).topics
-    except KafkaException as error:
-        raise BrokerError(f"cannot set up topics at {kafka.bootstrap}: {error.args[0].str()}") from None
+    ends_at = time.monotonic() + AWAY_SECONDS
+    while True:
+        wait_for_kafka(kafka, admin)
+        try:
+            existing = _create_missing(admin, wanted)
+            break
+        except KafkaException as error:
+            # It may be gone again a moment after it answered: a broker that restarts takes its listeners up early.
+            if error.args[0].code() not in RETRIABLE or time.monotonic() > ends_at:
+                raise BrokerError(f"cannot set up topics at {kafka.bootstrap}: {error.args[0].str()}") from None
+            threading.Event().wait(RETRY_SECONDS)
     for name, topic in wanted.items():
         found = existing.get(name)
         if found is not None and found.partitions and len(found.partitions) != topic.num_partitions:
@@ -132,6 +135,17 @@ def ensure_topics(kafka: KafkaSettings, topics: Iterable[NewTopic]) -> None:
                 "was enlarged, open requests are on the old partitions: see docs/guarantees.md before you go on.",
                 code="config.partitions",
             )
+
+
+def _create_missing(admin: AdminClient, wanted: Mapping[str, NewTopic]) -> dict[str, TopicMetadata]:
+    """Every topic that there is afterwards."""
+    existing = admin.list_topics(timeout=TRY_SECONDS).topics
+    missing = [t for name, t in wanted.items() if name not in existing]
+    if missing:
+        for future in admin.create_topics(missing, operation_timeout=ADMIN_SECONDS).values():
+            _ignore_existing(future)
+        existing = admin.list_topics(timeout=TRY_SECONDS).topics
+    return existing
 
 
 def wait_for_kafka(kafka: KafkaSettings, admin: AdminClient, seconds_max: float = AWAY_SECONDS) -> None:

@@ -38,6 +38,8 @@ class Member:
     arguments: tuple[str, ...]
     groups: tuple[str, ...]
     """Consumer groups that it is a member of."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Of its next life, beside the fleet's."""
     process: subprocess.Popen[bytes] | None = None
     start_at: float | None = 0.0
     """When to start it again; None while it runs."""
@@ -47,6 +49,7 @@ class Member:
     stopped_at: float = 0.0
     lives: int = 0
     is_expected_down: bool = True
+    rss_mb: float = 0.0
     peak_rss_mb: int = 0
 
     @property
@@ -68,6 +71,7 @@ class Fleet:
     _logs: list[IO[bytes]] = field(default_factory=list)
 
     def add(self, name: str, arguments: Sequence[str], groups: Sequence[str]) -> None:
+        """It is started with the next tick."""
         self.members[name] = Member(name, tuple(arguments), tuple(groups))
 
     def note(self, line: str) -> None:
@@ -97,7 +101,7 @@ class Fleet:
         member.process = subprocess.Popen(
             [*COMMAND, *member.arguments],
             cwd=ROOT,
-            env={**os.environ, **self.environment},
+            env={**os.environ, **self.environment, **member.environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=self._open(member, "err"),
@@ -172,8 +176,10 @@ class Fleet:
     # -- the whole of it -------------------------------------------------------------------------------------------
 
     def not_ready(self) -> list[str]:
-        """Processes whose present life has not said that it is ready."""
-        return [m.name for m in self.members.values() if not self._is_ready(m)]
+        """Processes whose present life has not said that it is ready; those that are to stay away do not count."""
+        return [
+            m.name for m in self.members.values() if (m.process or m.start_at is not None) and not self._is_ready(m)
+        ]
 
     def _is_ready(self, member: Member) -> bool:
         return member.is_up and self._has_said_ready(member)
@@ -191,9 +197,10 @@ class Fleet:
             status = Path(f"/proc/{member.process.pid}/status").read_text()
         except OSError:
             return
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
-        if found:
-            member.peak_rss_mb = max(member.peak_rss_mb, int(found[1]) // 1024)
+        found = dict(re.findall(r"(VmHWM|VmRSS):\s+(\d+) kB", status))
+        if len(found) == 2:  # not of one that has just died
+            member.peak_rss_mb = max(member.peak_rss_mb, int(found["VmHWM"]) // 1024)
+            member.rss_mb = int(found["VmRSS"]) / 1024
 
     def tell_stacks(self) -> None:
         """Every process writes where its threads are into its log, for people who read the history."""

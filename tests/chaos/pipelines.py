@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from random import Random, SystemRandom
 from typing import Any, Final, cast
 
@@ -19,6 +19,9 @@ from pydantic import BaseModel
 from streams import Drop, Pipeline, Prompt, Stream
 
 MODEL: Final = "chaos"
+
+VERSION: Final = os.environ.get("DESCANT_CHAOS_VERSION", "1")
+"""Of the stage `report`: what a rolling restart replaces."""
 
 STEP_SECONDS: Final = 0.03
 """Longest pause of a stage between two children: runs take long enough to be cut in the middle."""
@@ -48,7 +51,7 @@ class Made(BaseModel):
     used: dict[str, list[str]] = {}
     """Parameter -> names of what the execution was given until then, in order."""
     text: str = ""
-    """What it read of a text since its fork's last child."""
+    """What it read of a text since its fork's last child; of a report: the version that made it."""
 
     @property
     def name(self) -> str:
@@ -168,7 +171,7 @@ def reviews() -> Pipeline:
 
     @p.stage
     async def report(job: Job, verdicts: Stream[Made]) -> Made:
-        return Made(token=token(), used={"verdicts": await all_of(verdicts)})
+        return Made(token=token(), used={"verdicts": await all_of(verdicts)}, text=VERSION)
 
     @p.flow
     def flow(job: Job) -> Made:
@@ -178,5 +181,38 @@ def reviews() -> Pipeline:
     return p
 
 
+def plain() -> Pipeline:
+    """A fork, a text for each child, a join; nothing waits on purpose. For loads of many requests."""
+    p = Pipeline("plain")
+
+    @p.stage
+    def parts(job: Job) -> Iterator[Made]:
+        made = token()
+        for index in range(2):
+            yield Made(token=made, index=index)
+
+    @p.model(MODEL)
+    def write(part: Made) -> Prompt:
+        return Prompt(text=json.dumps({"token": token(), "used": one_of(part=part)}), max_tokens=4)
+
+    @p.stage
+    async def read(part: Made, text: Stream[str]) -> Made:
+        return Made(token=token(), used=one_of(part=part), text=await text.text())
+
+    @p.stage
+    async def total(job: Job, items: Stream[Made]) -> Made:
+        if job.fails:
+            raise RuntimeError("asked for")
+        return Made(token=token(), used={"items": await all_of(items)})
+
+    @p.flow
+    def flow(job: Job) -> Made:
+        found = parts(job)
+        return total(job, read(found, write(found)))
+
+    return p
+
+
 generated: Final = forks(int(os.environ.get("DESCANT_CHAOS_SEED", "1")))
 reviewed: Final = reviews()
+many: Final = plain()

@@ -10,6 +10,8 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+BATCH_RECORDS: Final = 1_000
+
 EPOCH_SECONDS: Final = 0.4
 """Between looks at the epochs: how exactly a takeover is timed."""
 
@@ -29,15 +31,21 @@ class AnswerWatch:
             }
         )
         self._consumer.assign([TopicPartition(t, q, 0) for t in topics for q in range(partitions)])
-        self.answered: Final[set[tuple[str, str]]] = set()
+        self.answered: Final[dict[tuple[str, str], float]] = {}
+        """(topic, id) -> when it was seen, monotonic"""
         self.last_at = time.monotonic()
 
     def poll(self, seconds: float) -> None:
-        for message in self._consumer.consume(100, seconds):
+        """Wait for the first, and take what has come with it."""
+        first = self._consumer.poll(seconds)
+        if first is None:
+            return
+        now = time.monotonic()
+        for message in (first, *self._consumer.consume(BATCH_RECORDS, 0)):
             key = message.key()
             if message.error() is None and isinstance(key, bytes):
-                self.answered.add((message.topic() or "", key.decode()))
-                self.last_at = time.monotonic()
+                self.answered.setdefault((message.topic() or "", key.decode()), now)
+                self.last_at = now
 
     def close(self) -> None:
         self._consumer.close()

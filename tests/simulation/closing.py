@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from random import Random
 
-from streams.core.closer import AnsweredIds, Close, Closer
+from streams.core.answered import AnsweredIds
+from streams.core.closer import Close, Closer
 from streams.core.control import ControlEntry
 from streams.core.lineage import Serial
 from streams.core.offsets import SlotMetadata

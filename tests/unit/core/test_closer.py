@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from streams.core.closer import AnsweredIds, Close, Closer
+from streams.core.answered import AnsweredIds
+from streams.core.closer import Close, Closer
 from streams.core.control import ClosedRequests, ControlEntry
 from streams.core.failure import Failure, decode_failure
 from streams.core.lineage import Serial
@@ -131,24 +129,3 @@ def test_records_of_closed_requests_are_not_decided_on_again() -> None:
     one = Closer(closed, AnsweredIds())
     assert reasons(one.accepted(0, ask("r"), b"q")) == []
     assert one.open_count == 0
-
-
-@given(ids=st.lists(st.integers(0, 5), max_size=20), size=st.integers(1, 4), committed=st.integers(0, 20))
-def test_the_window_keeps_what_can_be_read_again(ids: list[int], size: int, committed: int) -> None:
-    answered = AnsweredIds(size)
-    for at, number in enumerate(dict.fromkeys(ids)):
-        answered.take(str(number), at)
-        answered.written(str(number), 100 + at, at)
-    answered.forget(committed)
-    kept = [at for at, number in enumerate(dict.fromkeys(ids)) if str(number) in answered]
-    total = len(set(ids))
-    assert all(at in kept for at in range(total) if at >= committed)
-    assert all(at in kept for at in range(max(0, total - size), total))
-    assert len(kept) <= max(size, total - min(committed, total))
-    assert answered.position(999) == (100 + kept[0] if kept else 999)
-
-
-def test_a_successor_starts_at_the_next_answer_while_nothing_is_written() -> None:
-    answered = AnsweredIds()
-    answered.take("r", 0)
-    assert answered.position(7) == 7

@@ -1,0 +1,1 @@
+"""Drills: one thing at a time, in place of a round's many at once."""
