@@ -336,8 +336,10 @@ class Lane:
 
 
 def is_lower(lin: Lineage, than: Lineage) -> bool:
-    """Whether `lin` is outranked: two lineages of one stage and path, the first difference decides (PROTOCOL §3)."""
-    for run, other in zip(lin, than, strict=True):
+    """Whether `lin` is outranked: two lineages of one stage and path, the first difference decides (PROTOCOL §3).
+
+    They are of one length unless somebody else writes prompts; a lane does not know the plan that says how long."""
+    for run, other in zip(lin, than, strict=False):
         if run is not None and other is not None and run != other:
             return run < other
     return False

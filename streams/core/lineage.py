@@ -41,6 +41,8 @@ Entry: TypeAlias = tuple[NodeKey, RunId]
 
 ROOT: Final[Path] = ()
 
+COUNT_DIGITS_MAX: Final = 18
+
 
 class Layout:
     """Says which nodes the `lin` of a record names; fixed by the plan."""
@@ -83,18 +85,20 @@ def format_path(path: Path) -> str:
 
 
 def parse_path(text: str) -> Path:
-    try:
-        path = tuple(map(int, text.split("."))) if text else ()
-    except ValueError:
-        raise RecordError("header 'path' is not a list of indices", code="record.envelope") from None
-    if any(i < 0 for i in path):
-        raise RecordError("header 'path' has a negative index", code="record.envelope")
-    return path
+    parts = text.split(".") if text else []
+    if not all(map(_is_count, parts)):
+        raise RecordError("header 'path' is not a list of indices", code="record.envelope")
+    return tuple(map(int, parts))
+
+
+def _is_count(text: str) -> bool:
+    """Of 64 bits at most: Python itself refuses to read very long ones."""
+    return text.isdecimal() and len(text) <= COUNT_DIGITS_MAX
 
 
 def parse_run(text: str) -> RunId:
     epoch, dash, n = text.partition("-")
-    if not dash or not (epoch.isdecimal() and n.isdecimal()):
+    if not dash or not (_is_count(epoch) and _is_count(n)):
         raise RecordError("a run id is not <epoch>-<n>", code="record.envelope")
     return RunId(int(epoch), int(n))
 
@@ -109,6 +113,6 @@ def parse_lineage(text: str) -> Lineage:
 
 def parse_serial(text: str) -> Serial:
     partition, colon, offset = text.partition(":")
-    if not colon or not (partition.isdecimal() and offset.isdecimal()):
+    if not colon or not (_is_count(partition) and _is_count(offset)):
         raise RecordError("header 'serial' is not <partition>:<offset>", code="record.envelope")
     return Serial(int(partition), int(offset))

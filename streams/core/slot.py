@@ -90,6 +90,8 @@ class Dropped:
 @dataclass(frozen=True, slots=True)
 class Failed:
     failure: Failure
+    unreadable: Held | None = None
+    """The record that does not fit its type, if that is why."""
 
 
 Result: TypeAlias = Value | Ended | Dropped | Failed
@@ -433,5 +435,5 @@ class Slot:
         )
 
 
-FINAL_CODES: Final = frozenset({"limits.record", "limits.fan_out", "model.prompt", "model.unknown"})
+FINAL_CODES: Final = frozenset({"limits.record", "limits.fan_out", "model.prompt", "model.unknown", "record.schema"})
 """Failures that a further run would only repeat."""

@@ -89,14 +89,12 @@ class StageCode:
         their texts often quote the item."""
         name = self.stage.name
         match error:
+            case _UnreadableError():
+                return Failed(error.failure, error.held)
             case DescantError():
                 return Failed(Failure(error.code, str(error), name))
             case ValidationError():
-                where = "; ".join(
-                    f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}"
-                    for e in error.errors(include_input=False, include_url=False, include_context=False)[:5]
-                )
-                return Failed(Failure("stage.invalid", f"{error.title}: {where}", name))
+                return Failed(Failure("stage.invalid", f"{error.title}: {_problems(error)}", name))
             case _:
                 return Failed(Failure("stage.raised", f"stage {name!r} raised {type(error).__name__}", name))
 
@@ -116,7 +114,28 @@ class StageCode:
             return FailedItem(code=failure.code, stage=failure.stage, message=failure.message)
         reader = self._readers[k]
         assert reader is not None, "texts are read by pieces"  # noqa: S101 — the plan says so
-        return reader.validate_json(held.value or b"null")
+        try:
+            return reader.validate_json(held.value or b"null")
+        except ValidationError as error:
+            source, name = self.stage.inputs[k].source, self.stage.name
+            message = (
+                f"what {source!r} wrote does not fit the type that stage {name!r} reads: {_problems(error)}. "
+                "Another version of it may have written it: deploy types that read old records too."
+            )
+            raise _UnreadableError(held, Failure("record.schema", message, name)) from None
+
+
+class _UnreadableError(Exception):
+    def __init__(self, held: Held, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.held = held
+        self.failure = failure
+
+
+def _problems(error: ValidationError) -> str:
+    """Where, and what is wrong there; never the value."""
+    found = error.errors(include_input=False, include_url=False, include_context=False)[:5]
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in found)
 
 
 def _source_type(plan: Plan, source: str) -> Any:

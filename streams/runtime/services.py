@@ -7,23 +7,18 @@ import itertools
 from collections.abc import Callable
 from typing import Final
 
-import structlog
 from confluent_kafka import Message
 
-from streams import metrics
 from streams.core.failure import Failure
 from streams.core.plan import Plan
-from streams.core.record import Envelope, Headers, Kind
+from streams.core.record import Envelope, Kind
 from streams.errors import RecordError
-from streams.runtime.consumer import headers_of
 from streams.runtime.follow import ControlFollower
 from streams.runtime.offsets import OffsetLookup
+from streams.runtime.poison import Poison, dead_letter
 from streams.runtime.producer import LoopProducer
 from streams.runtime.route import RoundRobinRouter, Router, create_router
-from streams.runtime.topics import dead_letters_topic
 from streams.settings import KafkaSettings, PipelineSettings
-
-log = structlog.get_logger(__name__)
 
 
 class Services:
@@ -48,24 +43,17 @@ class Services:
             self.failed.set_exception(error)
 
     def dead_letter(self, message: Message, stage: str, failure: Failure) -> None:
-        """The original bytes with the reason; the text of the error never quotes them."""
-        headers: Headers = [
-            ("reason", failure.code.encode()),
-            ("message", failure.message.encode()),
-            ("stage", stage.encode()),
-            ("topic", (message.topic() or "").encode()),
-            ("partition", b"%d" % (message.partition() or 0)),
-            ("offset", b"%d" % (message.offset() or 0)),
-        ]
-        headers += [(f"original.{name}", value or b"") for name, value in headers_of(message)]
-        metrics.DEAD_LETTERS.labels(self.plan.pipeline, failure.code).inc()
-        self.producer.send(dead_letters_topic(self.plan.pipeline), message.key(), message.value(), headers)
-        log.warning("dead letter", reason=failure.code, stage=stage, topic=message.topic(), offset=message.offset())
+        self.poison(Poison.of(message), stage, failure)
+
+    def poison(self, poison: Poison, stage: str, failure: Failure) -> None:
+        dead_letter(self.producer, self.plan.pipeline, poison, stage, failure)
 
     def reject(self, message: Message, stage: str, envelope: Envelope, error: RecordError) -> None:
         """A record of a known request cannot be used: dead letter, and the request fails (PROTOCOL §5.1)."""
         failure = Failure(error.code, str(error), stage)
         self.dead_letter(message, stage, failure)
+        if envelope.serial is None or envelope.serial.partition >= self.settings.partitions:
+            return  # no request of this pipeline
         failing = Envelope(
             id=envelope.id,
             kind=Kind.FAIL,
@@ -78,7 +66,7 @@ class Services:
             envelope.id,
             failure.encode(envelope.id),
             failing.headers(),
-            partition=envelope.serial.partition if envelope.serial else -1,
+            partition=envelope.serial.partition,
         )
 
     async def close(self) -> None:

@@ -24,6 +24,7 @@ from streams.flow import Prompt
 from streams.runtime.consumer import headers_of
 from streams.runtime.execute import StageCode
 from streams.runtime.ownership import SlotOwner, SlotState
+from streams.runtime.poison import Poison
 from streams.runtime.producer import RECORD_BYTES_MAX
 from streams.runtime.route import SAMPLING_FIELDS, PromptRecord
 from streams.runtime.services import Services
@@ -171,7 +172,7 @@ class StageSlot:
     def _start(self, run: Run) -> None:
         if self._code.is_inline:
             result = self._code.call_inline(run, lambda v: self._child(run, v))
-            self._count(result)
+            self._note(result)
             self._apply(self._slot.returned(run, result))
             return
         task = self._tasks[run] = _Task()
@@ -187,12 +188,21 @@ class StageSlot:
             self._services.fatal(error)
             return
         self._seconds.observe(time.monotonic() - began)
-        self._count(result)
+        self._note(result)
         self._tasks.pop(run, None)
         self._apply(self._slot.returned(run, result))
 
-    def _count(self, result: Result) -> None:
-        (self._failed if isinstance(result, Failed) else self._done).inc()
+    def _note(self, result: Result) -> None:
+        if not isinstance(result, Failed):
+            self._done.inc()
+            return
+        self._failed.inc()
+        held = result.unreadable
+        if held is not None:
+            source = self._services.plan.topic(self._code.stage.sources[held.source])
+            headers = held.envelope.headers()
+            poison = Poison(source, self._slot.partition, held.offset, held.envelope.id, held.value, headers)
+            self._services.poison(poison, self._code.stage.name, result.failure)
 
     def _child(self, run: Run, value: bytes) -> None:
         self._apply(self._slot.child(run, value))

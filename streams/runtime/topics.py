@@ -56,8 +56,12 @@ def dead_letters_topic(pipeline: str) -> str:
     return f"{pipeline}.dead-letters"
 
 
+MODELS: Final = "models"
+"""Stands where a pipeline's name does in topics of all pipelines' models."""
+
+
 def prompts_topic(model: str) -> str:
-    return f"models.{model}.prompts"
+    return f"{MODELS}.{model}.prompts"
 
 
 WORKERS_STATE: Final = "workers.state"
@@ -94,6 +98,12 @@ def topics_of(plan: Plan, settings: PipelineSettings) -> dict[str, NewTopic]:
 def prompt_topic_of(model: str, settings: PipelineSettings) -> NewTopic:
     config = {"retention.ms": str(settings.retention_hours * 3_600_000), "message.timestamp.type": "LogAppendTime"}
     return _new_topic(prompts_topic(model), settings.lanes, settings, config)
+
+
+def model_dead_letters_topic(settings: PipelineSettings) -> NewTopic:
+    """Of records on prompt topics that name no pipeline; one partition for all models."""
+    config = {"retention.ms": str(settings.retention_hours * 3_600_000), "max.message.bytes": str(LARGE_RECORD_BYTES)}
+    return _new_topic(dead_letters_topic(MODELS), 1, settings, config)
 
 
 def state_topic(settings: PipelineSettings) -> NewTopic:

@@ -21,7 +21,10 @@ DIE_WITH_PARENT = "import ctypes; ctypes.CDLL(None).prctl(1, 9); " if sys.platfo
 
 TELL_STACKS = "import faulthandler, signal; faulthandler.register(signal.SIGUSR1); "
 
-COMMAND = (sys.executable, "-c", f"{DIE_WITH_PARENT}{TELL_STACKS}from streams.cli import main; main()")
+PRELUDE = DIE_WITH_PARENT + TELL_STACKS
+
+DESCANT = "streams.cli"
+"""The module whose `main` a process runs."""
 
 STOP_SECONDS_MAX = 30.0
 """A process that has not handed back and ended after this long is killed, and that is a fault."""
@@ -38,6 +41,7 @@ class Member:
     arguments: tuple[str, ...]
     groups: tuple[str, ...]
     """Consumer groups that it is a member of."""
+    module: str = DESCANT
     environment: dict[str, str] = field(default_factory=dict)
     """Of its next life, beside the fleet's."""
     process: subprocess.Popen[bytes] | None = None
@@ -70,9 +74,9 @@ class Fleet:
     _is_over: bool = False
     _logs: list[IO[bytes]] = field(default_factory=list)
 
-    def add(self, name: str, arguments: Sequence[str], groups: Sequence[str]) -> None:
+    def add(self, name: str, arguments: Sequence[str], groups: Sequence[str], module: str = DESCANT) -> None:
         """It is started with the next tick."""
-        self.members[name] = Member(name, tuple(arguments), tuple(groups))
+        self.members[name] = Member(name, tuple(arguments), tuple(groups), module)
 
     def note(self, line: str) -> None:
         self.events.append(f"{int(time.time() * 1000)} {time.monotonic() - self.began:8.2f} s  {line}")
@@ -99,7 +103,7 @@ class Fleet:
         member.start_at, member.is_expected_down = None, False
         output = self._open(member, "out")
         member.process = subprocess.Popen(
-            [*COMMAND, *member.arguments],
+            [sys.executable, "-c", f"{PRELUDE}from {member.module} import main; main()", *member.arguments],
             cwd=ROOT,
             env={**os.environ, **self.environment, **member.environment},
             stdin=subprocess.DEVNULL,

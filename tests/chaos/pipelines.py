@@ -23,6 +23,8 @@ MODEL: Final = "chaos"
 VERSION: Final = os.environ.get("DESCANT_CHAOS_VERSION", "1")
 """Of the stage `report`: what a rolling restart replaces."""
 
+TOLD_TOKENS: Final = 160
+
 STEP_SECONDS: Final = 0.03
 """Longest pause of a stage between two children: runs take long enough to be cut in the middle."""
 
@@ -213,6 +215,22 @@ def plain() -> Pipeline:
     return p
 
 
+def tells() -> Pipeline:
+    """A text, which is the answer."""
+    p = Pipeline("tells")
+
+    @p.model(MODEL, max_tokens=TOLD_TOKENS)
+    def tell(job: Job) -> Prompt:
+        return Prompt(text=f"Here is a long story about the {job.n}th king of the island. Once upon a time")
+
+    @p.flow
+    def flow(job: Job) -> str:
+        return tell(job)
+
+    return p
+
+
 generated: Final = forks(int(os.environ.get("DESCANT_CHAOS_SEED", "1")))
 reviewed: Final = reviews()
 many: Final = plain()
+told: Final = tells()

@@ -16,7 +16,7 @@ from streams.runtime.topics import ensure_topics, topics_of
 from streams.settings import KafkaSettings, PipelineSettings
 from tests.chaos import pipelines
 from tests.chaos.checker import Asked, Verdict, check
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet import DESCANT, Fleet
 from tests.chaos.watch import AnswerWatch, EpochWatch
 from tests.chaos.wire import read_topics
 
@@ -110,17 +110,24 @@ class Scene:
 
     # -- who serves ------------------------------------------------------------------------------------------------
 
-    def add_crew(self, member: str, name: str, roles: Sequence[str], *, module: str = pipelines.__name__) -> None:
+    def add_crew(self, member: str, name: str, roles: Sequence[str]) -> None:
         """A process with some roles of a pipeline."""
         flags = [part for role in roles for part in ("--stage", role)]
-        self.fleet.add(member, ["run", f"{module}:{name}", *flags, "--json"], groups_of(self.plans[name], roles))
+        arguments = ["run", f"{pipelines.__name__}:{name}", *flags, "--json"]
+        self.fleet.add(member, arguments, groups_of(self.plans[name], roles))
 
-    def add_worker(self, member: str, sets: Mapping[str, str] = ENGINE) -> None:
-        """A process with a simulated model."""
+    def add_worker(
+        self,
+        member: str,
+        sets: Mapping[str, str] = ENGINE,
+        *,
+        engine: str = "simulated",
+        module: str = DESCANT,
+    ) -> None:
+        """A process with a model."""
         flags = [part for item in sets.items() for part in ("--set", "=".join(item))]
-        self.fleet.add(
-            member, ["worker", "--engine", "simulated", "--model", pipelines.MODEL, *flags, "--json"], [WORKERS]
-        )
+        arguments = ["worker", "--engine", engine, "--model", pipelines.MODEL, *flags, "--json"]
+        self.fleet.add(member, arguments, [WORKERS], module)
 
     # -- the course of it ------------------------------------------------------------------------------------------
 

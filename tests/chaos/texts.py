@@ -17,6 +17,7 @@ class _Text:
     text: str = ""
     length: int = 0
     whole: list[str] = field(default_factory=list)
+    whole_length: int = 0
 
 
 class Texts:
@@ -48,6 +49,7 @@ class Texts:
             if int(rec.head("count")) != text.length:
                 self.faults.append(f"a text ends at {rec.head('count')} tokens of {text.length}: {rec}")
             text.whole.append(text.text)
+            text.whole_length = text.length
 
     def _append(self, rec: Rec, text: _Text) -> None:
         body, position = rec.body(), int(rec.head("pos"))
@@ -61,3 +63,8 @@ class Texts:
         for lin, text in self._texts.get((serial, stage, path), {}).items():
             for whole in text.whole:
                 yield lin, whole
+
+    def length(self, serial: str, stage: str, path: Path) -> int:
+        """Tokens of the last text of this node that was whole; 0 if none was."""
+        found = self._texts.get((serial, stage, path), {})
+        return max((text.whole_length for text in found.values()), default=0)

@@ -64,7 +64,7 @@ class LaneSlot:
             envelope = parse_envelope(headers_of(message))
             pipeline = _pipeline_of(message, envelope.stage)
         except RecordError as error:
-            self._worker.dead_letter("models", message, Failure(error.code, str(error), "worker"))
+            self._worker.dead_letter(message, Failure(error.code, str(error), "worker"))
             self._lane.skip(offset)
             return
         self._appended[offset] = message.timestamp()[1]

@@ -21,13 +21,16 @@ from streams.core.offsets import SlotMetadata
 from streams.runtime.follow import ControlFollower
 from streams.runtime.offsets import OffsetLookup
 from streams.runtime.ownership import SlotOwner, SlotState
+from streams.runtime.poison import Poison, dead_letter
 from streams.runtime.producer import LoopProducer
 from streams.runtime.tasks import Tasks
 from streams.runtime.threads import in_own_thread
 from streams.runtime.topics import (
+    MODELS,
     SET_UP_SECONDS,
     ensure_topics,
     group_of,
+    model_dead_letters_topic,
     prompt_topic_of,
     prompts_topic,
     set_session_timeouts,
@@ -51,7 +54,7 @@ log = structlog.get_logger(__name__)
 
 def workers_group(model: str) -> str:
     """The consumer group of a model's workers."""
-    return group_of(f"models.{model}", ROLE)
+    return group_of(f"{MODELS}.{model}", ROLE)
 
 
 class Worker:
@@ -83,7 +86,11 @@ class Worker:
 
     async def _join(self) -> None:
         model = self.engine.model
-        topics = [prompt_topic_of(model, self._settings), state_topic(self._settings)]
+        topics = [
+            prompt_topic_of(model, self._settings),
+            state_topic(self._settings),
+            model_dead_letters_topic(self._settings),
+        ]
         await in_own_thread(self._set_up, topics, seconds=SET_UP_SECONDS)
         self.lookup = OffsetLookup(self.kafka)
         self.producer = LoopProducer(self.kafka, self.fatal)
@@ -150,10 +157,9 @@ class Worker:
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._tasks.spawn(work)
 
-    def dead_letter(self, pipeline: str, message: Message, failure: Failure) -> None:
-        log.warning("prompt refused", reason=failure.code, pipeline=pipeline, offset=message.offset())
-        headers = [("reason", failure.code.encode()), ("message", failure.message.encode()), ("stage", b"worker")]
-        self.producer.send(f"{pipeline}.dead-letters", message.key(), message.value(), list(headers))
+    def dead_letter(self, message: Message, failure: Failure) -> None:
+        """Of no pipeline, as far as one can tell: see `descant dead-letters list models`."""
+        dead_letter(self.producer, MODELS, Poison.of(message), ROLE, failure)
 
     async def __aexit__(self, *_: object) -> None:
         """Hand the lanes back: what was being written is continued, or written again, by their next owner."""

@@ -8,58 +8,25 @@ from collections import Counter
 from typing import Final
 
 from streams.runtime.process import roles_of
-from tests.chaos.drills.drill import CALM_SECONDS, Drill
+from tests.chaos.drills.drill import CALM_SECONDS, NAME, Drill
 from tests.chaos.scene import Scene
 from tests.chaos.wire import read_topics
-
-NAME: Final = "reviewed"
-
-STEP_SECONDS: Final = 2.0
-"""Between two processes of one act."""
 
 REPLACED_SECONDS_MAX: Final = 10.0
 
 BROKER_SILENT_SECONDS: Final = 30.0
 
+SECOND_VERSION: Final = {"DESCANT_CHAOS_VERSION": "2"}
 
-# -- scale ------------------------------------------------------------------------------------------------------------
 
-
-def scale_crew(scene: Scene) -> None:
+def single(scene: Scene) -> None:
+    """One instance of every stage, one worker."""
     scene.add_crew("instance-1", NAME, roles_of(scene.plans[NAME]))
     scene.add_worker("worker-1")
 
 
-def scale(drill: Drill) -> None:
-    scene, fleet = drill.scene, drill.fleet
-    drill.go_on(CALM_SECONDS)
-    drill.act("one instance of each stage, one worker")
-    drill.go_on(CALM_SECONDS)
-    for number in (2, 3, 4):
-        drill.act(f"instance {number} is added")
-        scene.add_crew(f"instance-{number}", NAME, roles_of(scene.plans[NAME]))
-        drill.all_ready()
-        drill.go_on(STEP_SECONDS)
-    for number in (2, 3):
-        drill.act(f"worker {number} is added")
-        scene.add_worker(f"worker-{number}")
-        drill.all_ready()
-        drill.go_on(STEP_SECONDS)
-    drill.go_on(CALM_SECONDS)
-    for name in ("instance-4", "worker-3", "instance-1", "worker-1", "instance-3"):  # the oldest too: any may go
-        drill.act(f"{name} is told to end")
-        fleet.stop(name, None)
-        drill.until(f"{name} has ended", lambda name=name: not fleet.members[name].is_up)  # type: ignore[misc]
-        drill.go_on(STEP_SECONDS)
-    drill.go_on(CALM_SECONDS)
-    drill.act("one instance of each stage, one worker")
-    drill.found["stop_seconds_max"] = round(max(fleet.stop_seconds), 2)
-
-
-# -- roll -------------------------------------------------------------------------------------------------------------
-
-
 def pairs(scene: Scene) -> None:
+    """Two of everything."""
     plan = scene.plans[NAME]
     stages = [stage.name for stage in plan.stages]
     for number in (1, 2):
@@ -70,24 +37,53 @@ def pairs(scene: Scene) -> None:
         scene.add_worker(f"worker-{number}")
 
 
+# -- scale and roll ---------------------------------------------------------------------------------------------------
+
+
+def scale(drill: Drill) -> None:
+    drill.warm_up()
+    for name in ("instance-2", "instance-3", "instance-4", "worker-2", "worker-3"):
+        drill.add(name)
+    drill.go_on(CALM_SECONDS)
+    for name in ("instance-4", "worker-3", "instance-1", "worker-1", "instance-3"):  # the oldest too: any may go
+        drill.retire(name)
+    drill.go_on(CALM_SECONDS)
+    drill.found["stop_seconds_max"] = round(max(drill.fleet.stop_seconds), 2)
+
+
 def roll(drill: Drill) -> None:
-    fleet = drill.fleet
+    drill.warm_up()
+    for name in list(drill.fleet.members):
+        drill.renew(name, **(SECOND_VERSION if name.startswith("report") else {}))
     drill.go_on(CALM_SECONDS)
-    for name in list(fleet.members):
-        if name.startswith("report"):
-            fleet.members[name].environment["DESCANT_CHAOS_VERSION"] = "2"
-        drill.act(f"{name} is restarted")
-        life = fleet.members[name].lives
-        fleet.stop(name, 0.0)
-        drill.until(f"{name} has a new life", lambda name=name, life=life: fleet.members[name].lives > life)  # type: ignore[misc]
-        drill.all_ready()
-        drill.go_on(STEP_SECONDS)
-    drill.go_on(CALM_SECONDS)
+    _two_versions(drill)
+
+
+def tour(drill: Drill) -> None:
+    """A little of everything, for every build."""
+    drill.warm_up(TOUR_CALM_SECONDS)
+    for name in ("instance-2", "worker-2"):
+        drill.add(name)
+    drill.renew("instance-1", **SECOND_VERSION)
+    _silence_broker(drill, TOUR_SILENT_SECONDS)
+    drill.renew("worker-1")
+    for name in ("instance-2", "worker-2"):
+        drill.retire(name)
+    drill.go_on(TOUR_CALM_SECONDS)
+    _two_versions(drill)
+
+
+TOUR_CALM_SECONDS: Final = 4.0
+TOUR_SILENT_SECONDS: Final = 10.0
+"""Longer than the session time-out: a broker that wakes up may think that all are dead."""
+
+
+def _two_versions(drill: Drill) -> None:
     answers = drill.scene.plans[NAME].topic("answers")
     records = read_topics(drill.scene.bootstrap, [answers])[answers]
     versions = Counter(rec.body()["text"] for rec in records if rec.kind == "item")
     drill.found["answers_by_version"] = dict(sorted(versions.items()))
-    drill.found["stop_seconds_max"] = round(max(fleet.stop_seconds), 2)
+    drill.found["stop_seconds_max"] = round(max(drill.fleet.stop_seconds), 2)
     if set(versions) != {"1", "2"}:
         drill.faults.append(f"answers of versions {sorted(versions)}, where 1 and 2 must be")
 
@@ -98,6 +94,7 @@ def roll(drill: Drill) -> None:
 def replace(drill: Drill) -> None:
     scene, fleet = drill.scene, drill.fleet
     seconds: dict[str, list[float]] = {}
+    drill.warm_up()
     for name in [*fleet.members, *fleet.members]:
         drill.go_on(CALM_SECONDS)
         member = fleet.members[name]
@@ -128,36 +125,35 @@ def replace(drill: Drill) -> None:
 
 
 def broker(drill: Drill) -> None:
-    fleet, kafka = drill.fleet, drill.kafka
+    drill.warm_up()
+    drill.act("the broker is restarted")
+    drill.kafka.restart()
+    _recovered(drill, "restart")
+    _silence_broker(drill, BROKER_SILENT_SECONDS)
+    drill.act(f"the broker is stopped for {BROKER_SILENT_SECONDS:.0f} s")
+    drill.kafka.stop()
+    drill.go_on(BROKER_SILENT_SECONDS)
+    drill.kafka.start()
+    _recovered(drill, "absence")
+
+
+def _silence_broker(drill: Drill, seconds: float) -> None:
+    drill.act(f"the broker does not answer for {seconds:.0f} s")
+    drill.kafka.pause()
+    drill.go_on(seconds)
+    drill.kafka.resume()
+    _recovered(drill, "silence")
+
+
+def _recovered(drill: Drill, what: str) -> None:
+    """Answers flow again, and nobody had to be started anew for it."""
+    at = time.monotonic()
+    lives = {name: member.lives for name, member in drill.fleet.members.items()}
+    drill.answers_flow()
+    drill.found[f"answers_after_{what}_seconds"] = round(time.monotonic() - at, 2)
     drill.go_on(CALM_SECONDS)
-
-    def restart() -> None:
-        kafka.restart()
-
-    def slow() -> None:
-        kafka.pause()
-        wait(BROKER_SILENT_SECONDS)
-        kafka.resume()
-
-    def away() -> None:
-        kafka.stop()
-        wait(BROKER_SILENT_SECONDS)
-        kafka.start()
-
-    def wait(seconds: float) -> None:
-        ends_at = time.monotonic() + seconds
-        while time.monotonic() < ends_at:
-            drill.turn()
-
-    recovered = {}
-    for what, do in (("restarted", restart), ("silent for 30 s", slow), ("away for 30 s", away)):
-        drill.act(f"the broker is {what}")
-        do()
-        at = time.monotonic()
-        drill.answers_flow()
-        recovered[what] = round(time.monotonic() - at, 2)
-        drill.act("answers flow again")
-        drill.go_on(CALM_SECONDS)
-    drill.found["answered_again_seconds"] = recovered
-    ended = [member.name for member in fleet.members.values() if member.lives != 1]
-    drill.found["processes_that_ended"] = ended
+    drill.faults += [
+        f"{name} ended in the broker's {what}"
+        for name, member in drill.fleet.members.items()
+        if member.lives != lives[name]
+    ]

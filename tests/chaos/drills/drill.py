@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from streams.broker import EmbeddedKafka
+from streams.runtime.process import roles_of
 from tests.chaos.fleet import Fleet
 from tests.chaos.scene import Scene
 
@@ -17,6 +18,12 @@ CALM_SECONDS: Final = 8.0
 """Before the first act, between two, and after the last: what an act does must be over, and be seen to be over."""
 
 RETURN_SECONDS_MAX: Final = 60.0
+
+NAME: Final = "reviewed"
+"""The pipeline of all drills with acts."""
+
+STEP_SECONDS: Final = 2.0
+"""Between two processes of one act."""
 
 
 @dataclass(slots=True)
@@ -31,6 +38,8 @@ class Drill:
     found: dict[str, Any] = field(default_factory=dict)
     """For the JSON line."""
     faults: list[str] = field(default_factory=list)
+    calm_from: float = 0.0
+    """When the processes had warmed up."""
     acts: list[tuple[float, str]] = field(default_factory=list)
     """(monotonic, what was done)"""
     _sent: int = 0
@@ -44,6 +53,12 @@ class Drill:
         self.acts.append((time.monotonic(), what))
         self.say(f"{time.monotonic() - self.fleet.began:7.1f} s  {what}; {self._sent} sent, "
                  f"{len(self.scene.answers.answered)} answered")  # fmt: skip
+
+    def warm_up(self, seconds: float = CALM_SECONDS) -> None:
+        """Then a calm while, which all that is done is compared with."""
+        self.go_on(seconds)
+        self.calm_from = time.monotonic()
+        self.go_on(seconds)
 
     def go_on(self, seconds: float) -> None:
         """The load, and nothing else."""
@@ -73,6 +88,38 @@ class Drill:
     def all_ready(self) -> bool:
         return self.until("all are ready", lambda: not self.fleet.not_ready())
 
+    # -- acts --------------------------------------------------------------------------------------------------------
+
+    def add(self, name: str) -> None:
+        """`instance-N` has a role of every stage, `worker-N` a model."""
+        self.act(f"{name} is added")
+        if name.startswith("worker"):
+            self.scene.add_worker(name)
+        else:
+            self.scene.add_crew(name, NAME, roles_of(self.scene.plans[NAME]))
+        self.all_ready()
+        self.go_on(STEP_SECONDS)
+
+    def retire(self, name: str) -> None:
+        """In order, for good."""
+        self.act(f"{name} is told to end")
+        self.fleet.stop(name, None)
+        self.until(f"{name} has ended", lambda: not self.fleet.members[name].is_up)
+        self.go_on(STEP_SECONDS)
+
+    def renew(self, name: str, **environment: str) -> None:
+        """In order, and started again at once, with another environment."""
+        member = self.fleet.members[name]
+        member.environment.update(environment)
+        self.act(f"{name} is restarted")
+        life = member.lives
+        self.fleet.stop(name, 0.0)
+        self.until(f"{name} has a new life", lambda: member.lives > life)
+        self.all_ready()
+        self.go_on(STEP_SECONDS)
+
+    # -- what can be seen ----------------------------------------------------------------------------------------------
+
     def answers_flow(self) -> bool:
         """What was sent since now is answered."""
         mark = time.monotonic()
@@ -84,13 +131,13 @@ class Drill:
 
 
 def pauses(drill: Drill) -> dict[str, float | None]:
-    """How much longer answers took while something was done than before anything was: a request is held up by as much.
+    """How much longer answers took while something was done than in the calm before: a request is held up by as much.
 
-    `calm`: requests that were answered before the first act.
+    Quantile against quantile, since texts are of very different lengths.
     """
     first = drill.acts[0][0] if drill.acts else time.monotonic()
     seen, sent = drill.scene.answers.answered, drill.scene.sent_at
-    calm = [seen[p] - at for p, at in sent.items() if p in seen and seen[p] < first]
+    calm = [seen[p] - at for p, at in sent.items() if p in seen and at >= drill.calm_from and seen[p] < first]
     rest = [seen[p] - at for p, at in sent.items() if p in seen and seen[p] >= first]
     if not calm or len(rest) < 2:
         return {"calm_seconds_p99": None, "pause_seconds_p99": None, "pause_seconds_max": None}
