@@ -42,10 +42,16 @@ ENGINE: Final[Mapping[str, str]] = {"salt": '"run"', "step_seconds": "0.02", "en
 class Size:
     partitions: int = 2
     lanes: int = 2
+    replication: int = 1
 
     @property
     def settings(self) -> PipelineSettings:
-        return PipelineSettings(partitions=self.partitions, lanes=self.lanes, deadline_seconds=DEADLINE_SECONDS)
+        return PipelineSettings(
+            partitions=self.partitions,
+            lanes=self.lanes,
+            replication=self.replication,
+            deadline_seconds=DEADLINE_SECONDS,
+        )
 
 
 def groups_of(plan: Plan, roles: Sequence[str]) -> list[str]:
@@ -73,6 +79,7 @@ class Scene:
                 "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
                 "DESCANT_PARTITIONS": str(size.partitions),
                 "DESCANT_LANES": str(size.lanes),
+                "DESCANT_REPLICATION": str(size.replication),
                 "DESCANT_DEADLINE_SECONDS": str(DEADLINE_SECONDS),
                 "PYTHONUNBUFFERED": "1",
                 "PYTHONFAULTHANDLER": "1",

@@ -6,6 +6,8 @@ Under an even load, every answer judged as in a round:
   roll      every process is restarted in turn, the stage `report` in a new version
   replace   processes are killed one after another, each when the one before has been replaced
   broker    the broker is restarted, does not answer for half a minute, is away for as long; no process may end
+  nodes     one of three brokers is killed, does not answer, is stopped; replicas on all three
+  leaderless  one of three brokers is killed, and some partitions have no other replica
 
 Very many requests, and the memory of every process meanwhile:
   even      at most 200 of them open
@@ -35,21 +37,28 @@ from typing import Any, Final
 from streams.broker import EmbeddedKafka
 from streams.settings import KafkaSettings
 from tests.chaos import pipelines
+from tests.chaos.cluster import Cluster
 from tests.chaos.drills import memory, resume
 from tests.chaos.drills.cancels import cancel_many
-from tests.chaos.drills.courses import broker, pairs, replace, roll, scale, single, tour
+from tests.chaos.drills.courses import broker, leaderless, nodes, pairs, replace, roll, scale, single, tour
 from tests.chaos.drills.drill import NAME, Drill, pauses
 from tests.chaos.scene import Scene, Size, summed
 
 PAUSE_SECONDS_MAX: Final = 1.0
 
-COURSES: Final[dict[str, tuple[Callable[[Scene], None], Callable[[Drill], None], Size]]] = {
+COURSES: Final[dict[str, tuple[Callable[[Scene], None], Callable[[Drill, EmbeddedKafka], None], Size]]] = {
     "tour": (single, tour, Size()),
     "scale": (single, scale, Size(partitions=4, lanes=3)),
     "roll": (pairs, roll, Size()),
     "replace": (pairs, replace, Size()),
     "broker": (pairs, broker, Size()),
 }
+
+CLUSTER_COURSES: Final[dict[str, tuple[Callable[[Drill, Cluster], None], int]]] = {
+    "nodes": (nodes, 3),
+    "leaderless": (leaderless, 1),
+}
+"""With the replicas of each partition."""
 
 LOADS: Final = {"even": memory.even, "burst": memory.burst}
 
@@ -59,17 +68,36 @@ Found = tuple[dict[str, Any], list[str]]
 
 
 def run_course(name: str, rate: float, folder: Path, say: Say) -> Found:
+    if name in CLUSTER_COURSES:
+        course_of_cluster, replication = CLUSTER_COURSES[name]
+        with Cluster(folder / "kafka") as cluster:
+            size = Size(replication=replication)
+            return _play(name, cluster.bootstrap, pairs, lambda drill: course_of_cluster(drill, cluster), size, rate,
+                         folder, say)  # fmt: skip
     crew, course, size = COURSES[name]
     with EmbeddedKafka() as kafka:
-        plans = {NAME: getattr(pipelines, NAME).plan}
-        with Scene(kafka.bootstrap, folder, plans, size, {}) as scene:
-            drill = Drill(scene, kafka, rate, say)
-            crew(scene)
-            if scene.begin():
-                course(drill)
-                scene.settle()
-            scene.end()
-        verdicts = scene.judge()
+        return _play(name, kafka.bootstrap, crew, lambda drill: course(drill, kafka), size, rate, folder, say)
+
+
+def _play(
+    name: str,
+    bootstrap: str,
+    crew: Callable[[Scene], None],
+    course: Callable[[Drill], None],
+    size: Size,
+    rate: float,
+    folder: Path,
+    say: Say,
+) -> Found:
+    plans = {NAME: getattr(pipelines, NAME).plan}
+    with Scene(bootstrap, folder, plans, size, {}) as scene:
+        drill = Drill(scene, rate, say)
+        crew(scene)
+        if scene.begin():
+            course(drill)
+            scene.settle()
+        scene.end()
+    verdicts = scene.judge()
     faults = [*drill.faults, *scene.fleet.faults, *scene.epochs.faults]
     for verdict in verdicts.values():
         faults += [*verdict.lost, *verdict.duplicated, *verdict.mixed, *verdict.unasked, *verdict.faults]
@@ -96,7 +124,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos.drills", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("drill", choices=[*COURSES, *LOADS, "resume", "cancels"])
+    parser.add_argument("drill", choices=[*COURSES, *CLUSTER_COURSES, *LOADS, "resume", "cancels"])
     parser.add_argument("--rate", type=float, default=4.0, help="requests a second, of those under an even load (4)")
     parser.add_argument("--requests", type=int, default=10_000, help="of all others (10,000)")
     parser.add_argument("--kills", type=int, default=8, help="of workers, in `resume` (8)")
@@ -111,7 +139,7 @@ def main() -> int:
     def say(line: str) -> None:
         print(line, file=sys.stderr if given.json else sys.stdout, flush=True)
 
-    if name in COURSES:
+    if name in COURSES or name in CLUSTER_COURSES:
         result, faults = run_course(name, given.rate, folder, say)
     elif name == "resume":
         result, faults = resume.compare(given.engine, given.requests, given.kills, given.seed, folder, say)

@@ -7,7 +7,9 @@ import time
 from collections import Counter
 from typing import Final
 
+from streams.broker import EmbeddedKafka
 from streams.runtime.process import roles_of
+from tests.chaos.cluster import NODES, Cluster
 from tests.chaos.drills.drill import CALM_SECONDS, NAME, Drill
 from tests.chaos.scene import Scene
 from tests.chaos.wire import read_topics
@@ -40,7 +42,7 @@ def pairs(scene: Scene) -> None:
 # -- scale and roll ---------------------------------------------------------------------------------------------------
 
 
-def scale(drill: Drill) -> None:
+def scale(drill: Drill, _: EmbeddedKafka) -> None:
     drill.warm_up()
     for name in ("instance-2", "instance-3", "instance-4", "worker-2", "worker-3"):
         drill.add(name)
@@ -51,7 +53,7 @@ def scale(drill: Drill) -> None:
     drill.found["stop_seconds_max"] = round(max(drill.fleet.stop_seconds), 2)
 
 
-def roll(drill: Drill) -> None:
+def roll(drill: Drill, _: EmbeddedKafka) -> None:
     drill.warm_up()
     for name in list(drill.fleet.members):
         drill.renew(name, **(SECOND_VERSION if name.startswith("report") else {}))
@@ -59,13 +61,13 @@ def roll(drill: Drill) -> None:
     _two_versions(drill)
 
 
-def tour(drill: Drill) -> None:
+def tour(drill: Drill, kafka: EmbeddedKafka) -> None:
     """A little of everything, for every build."""
     drill.warm_up(TOUR_CALM_SECONDS)
     for name in ("instance-2", "worker-2"):
         drill.add(name)
     drill.renew("instance-1", **SECOND_VERSION)
-    _silence_broker(drill, TOUR_SILENT_SECONDS)
+    _silence_broker(drill, kafka, TOUR_SILENT_SECONDS)
     drill.renew("worker-1")
     for name in ("instance-2", "worker-2"):
         drill.retire(name)
@@ -91,7 +93,7 @@ def _two_versions(drill: Drill) -> None:
 # -- replace ----------------------------------------------------------------------------------------------------------
 
 
-def replace(drill: Drill) -> None:
+def replace(drill: Drill, _: EmbeddedKafka) -> None:
     scene, fleet = drill.scene, drill.fleet
     seconds: dict[str, list[float]] = {}
     drill.warm_up()
@@ -124,25 +126,69 @@ def replace(drill: Drill) -> None:
 # -- broker -----------------------------------------------------------------------------------------------------------
 
 
-def broker(drill: Drill) -> None:
+def broker(drill: Drill, kafka: EmbeddedKafka) -> None:
     drill.warm_up()
     drill.act("the broker is restarted")
-    drill.kafka.restart()
+    kafka.restart()
     _recovered(drill, "restart")
-    _silence_broker(drill, BROKER_SILENT_SECONDS)
+    _silence_broker(drill, kafka, BROKER_SILENT_SECONDS)
     drill.act(f"the broker is stopped for {BROKER_SILENT_SECONDS:.0f} s")
-    drill.kafka.stop()
+    kafka.stop()
     drill.go_on(BROKER_SILENT_SECONDS)
-    drill.kafka.start()
+    kafka.start()
     _recovered(drill, "absence")
 
 
-def _silence_broker(drill: Drill, seconds: float) -> None:
+def _silence_broker(drill: Drill, kafka: EmbeddedKafka, seconds: float) -> None:
     drill.act(f"the broker does not answer for {seconds:.0f} s")
-    drill.kafka.pause()
+    kafka.pause()
     drill.go_on(seconds)
-    drill.kafka.resume()
+    kafka.resume()
     _recovered(drill, "silence")
+
+
+def nodes(drill: Drill, cluster: Cluster) -> None:
+    """Each partition has three replicas: whichever node is lost, the two others go on."""
+    drill.warm_up()
+    for node, what, lose in (
+        (2, "kill", cluster.kill),
+        (3, "silence", cluster.pause),
+        (1, "stop", cluster.stop),
+    ):
+        drill.act(f"node {node}: {what}")
+        lose(node)
+        _recovered(drill, f"{what}_of_a_node")
+        drill.go_on(BROKER_SILENT_SECONDS - CALM_SECONDS)
+        if what == "silence":
+            cluster.resume(node)
+        else:
+            cluster.start(node)
+        drill.until("all nodes are there", lambda: cluster.count() == len(NODES), NODE_SECONDS_MAX)
+        drill.act("all nodes are there")
+        drill.go_on(CALM_SECONDS)
+
+
+def leaderless(drill: Drill, cluster: Cluster) -> None:
+    """Each partition has one replica: those of the node that is lost have no leader until it is back."""
+    drill.warm_up()
+    accepted = drill.scene.plans[NAME].topic("accepted")
+    node = next(n for n in NODES if (accepted, 0) in cluster.led_by(n))
+    drill.act(f"node {node} is killed: nobody leads {accepted} 0")
+    cluster.kill(node)
+    drill.go_on(BROKER_SILENT_SECONDS / 2)
+    without = [place for place in cluster.led_by(NOBODY) if place[0].startswith(drill.scene.plans[NAME].pipeline)]
+    drill.found["partitions_without_leader"] = len(without)
+    if (accepted, 0) not in without:
+        drill.faults.append(f"{accepted} 0 has a leader")
+    drill.go_on(BROKER_SILENT_SECONDS / 2)
+    cluster.start(node)
+    drill.until("all nodes are there", lambda: cluster.count() == len(NODES), NODE_SECONDS_MAX)
+    drill.act("all nodes are there")
+    _recovered(drill, "return_of_the_leader")
+
+
+NODE_SECONDS_MAX: Final = 120.0
+NOBODY: Final = -1
 
 
 def _recovered(drill: Drill, what: str) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from streams.broker import EmbeddedKafka
 from streams.runtime.process import roles_of
 from tests.chaos.fleet import Fleet
 from tests.chaos.scene import Scene
@@ -31,7 +30,6 @@ class Drill:
     """One drill under way: acts take place while requests go out at an even pace."""
 
     scene: Scene
-    kafka: EmbeddedKafka
     rate: float
     """Requests a second."""
     say: Callable[[str], None]
