@@ -6,13 +6,14 @@ import tracemalloc
 from collections import OrderedDict
 from unittest.mock import patch
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.core import answered as module
 from streams.core.answered import NOT_WRITTEN, AnsweredIds
 
 
+@settings(deadline=None)
 @given(ids=st.lists(st.integers(0, 5), max_size=20), size=st.integers(1, 4), committed=st.integers(0, 20))
 def test_the_window_keeps_what_can_be_read_again(ids: list[int], size: int, committed: int) -> None:
     answered = AnsweredIds(size)
@@ -64,6 +65,7 @@ steps = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(steps=steps, size=st.integers(1, 30), tables=st.sampled_from((1, 4)), chunk=st.sampled_from((4, 16)))
 def test_it_does_what_a_plain_dictionary_would(
     steps: list[tuple[str, int, int]], size: int, tables: int, chunk: int
