@@ -29,6 +29,9 @@ DESCANT = "streams.cli"
 STOP_SECONDS_MAX = 30.0
 """A process that has not handed back and ended after this long is killed, and that is a fault."""
 
+MEASURE_SECONDS = 0.5
+"""Between looks at the processes' memory."""
+
 RESTART_SECONDS = 1.0
 """Until a process that ended by itself is started again."""
 
@@ -72,6 +75,7 @@ class Fleet:
     stop_seconds: list[float] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     _is_over: bool = False
+    _measure_at: float = 0.0
     _logs: list[IO[bytes]] = field(default_factory=list)
 
     def add(self, name: str, arguments: Sequence[str], groups: Sequence[str], module: str = DESCANT) -> None:
@@ -96,7 +100,10 @@ class Fleet:
                 self._bury(member, now)
             if member.process is None and member.start_at is not None and now >= member.start_at and not self._is_over:
                 self._start(member)
-            self._measure(member)
+        if now >= self._measure_at:
+            self._measure_at = now + MEASURE_SECONDS
+            for member in self.members.values():
+                self._measure(member)
 
     def _start(self, member: Member) -> None:
         member.lives += 1
