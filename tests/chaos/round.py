@@ -235,7 +235,9 @@ class Round:
     def _judge(self, seconds: float) -> Result:
         scene = self._scene
         result = Result(self._options, seconds=seconds, stop_seconds=scene.fleet.stop_seconds)
+        began = time.monotonic()
         result.verdicts = scene.judge()
+        self._say(f"judged in {time.monotonic() - began:.0f} s")
         result.faults = [*scene.fleet.faults, *scene.epochs.faults]
         result.counts = {
             **self._counts,

@@ -62,9 +62,10 @@ def crew(scene: Scene) -> None:
     """Every role in a process of its own kind, so that each shows what it holds."""
     stages = [role for role in roles_of(scene.plans[MANY]) if role not in ("ingress", "closer")]
     scene.add_crew("ingress", MANY, ["ingress"])
-    scene.add_crew("stages", MANY, stages)
     scene.add_crew("closer", MANY, ["closer"])
-    scene.add_worker("worker", ENGINE)
+    for number in (1, 2):
+        scene.add_crew(f"stages-{number}", MANY, stages)
+        scene.add_worker(f"worker-{number}", ENGINE)
 
 
 def even(scene: Scene, requests: int, say: Callable[[str], None]) -> tuple[dict[str, Any], list[str]]:
