@@ -15,16 +15,18 @@ from tests.chaos.schedule import SESSION_SECONDS, WEIGHTS, draw
 
 @pytest.mark.chaos
 @pytest.mark.timeout(600)  # on a busy machine; the round itself lasts half a minute
-@pytest.mark.parametrize(("pipeline", "seed"), [("generated", 11), ("reviewed", 3)])
-def test_every_request_is_answered_once_and_whole_whatever_is_killed(pipeline: str, seed: int) -> None:
-    flags = ["--seed", str(seed), "--requests", "30", "--minutes", "0.5", "--pipelines", pipeline, "--json"]
-    played = subprocess.run(
-        [sys.executable, "-m", "tests.chaos", *flags], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+@pytest.mark.parametrize(
+    ("pipeline", "seed", "more"), [("generated", 11, ["--network", "--small-queues"]), ("reviewed", 3, [])]
+)
+def test_every_request_is_answered_once_and_whole_whatever_is_killed(pipeline: str, seed: int, more: list[str]) -> None:
+    flags = ["--seed", str(seed), "--requests", "30", "--minutes", "0.5", "--kills-min", "3", "--pauses-min", "1"]
+    command = [sys.executable, "-m", "tests.chaos", *flags, "--pipelines", pipeline, *more, "--json"]
+    played = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     result = json.loads(played.stdout.splitlines()[-1])
     assert played.returncode == 0, f"{json.dumps(result)}\n{played.stderr[-4000:]}"
     assert result["requests"] == result["answered"] == 30
-    assert result["kills"] >= 2
+    assert result["kills"] >= 3
+    assert result["pauses"] >= 1
 
 
 @pytest.mark.chaos

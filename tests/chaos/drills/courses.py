@@ -97,7 +97,7 @@ def replace(drill: Drill, _: EmbeddedKafka) -> None:
     scene, fleet = drill.scene, drill.fleet
     seconds: dict[str, list[float]] = {}
     drill.warm_up()
-    for name in [*fleet.members, *fleet.members]:
+    for name in list(fleet.members):
         drill.go_on(CALM_SECONDS)
         member = fleet.members[name]
         drill.act(f"{name} is killed")
