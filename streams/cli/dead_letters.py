@@ -21,6 +21,9 @@ from streams.settings import KafkaSettings
 
 SHOWN_BYTES = 2_000
 
+AGE_DIGITS_MAX = 5
+"""No topic keeps its records for longer, and dates end."""
+
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -155,7 +158,7 @@ def _requests(letters: DeadLetters, reason: str | None, since: str | None) -> It
 
 def _age(text: str) -> timedelta:
     number, unit = text[:-1], text[-1:]
-    if not number.isdecimal() or unit not in UNITS:
+    if not number.isdecimal() or len(number) > AGE_DIGITS_MAX or unit not in UNITS:
         raise UsageError(f"--since takes an age such as 90s, 15m, 2h or 1d, not {text!r}.")
     return timedelta(seconds=int(number) * UNITS[unit])
 

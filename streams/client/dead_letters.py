@@ -16,6 +16,9 @@ from streams.runtime.producer import PRODUCER_CONFIG
 from streams.runtime.topics import dead_letters_topic, requests_topic
 from streams.settings import KafkaSettings
 
+OF_ITS_TIME: Final = ("deadline",)
+"""Headers that a request is not sent again with: a moment that is past would end it at once."""
+
 SECONDS_MAX: Final = 20.0
 """Of silence from Kafka before a call is given up."""
 
@@ -112,7 +115,7 @@ class DeadLetters:
             target,
             letter.value if value is None else value,
             letter.replay_id,
-            headers=list(letter.headers),
+            headers=[(name, value) for name, value in letter.headers if name not in OF_ITS_TIME],
             on_delivery=lambda error, _: errors.append(error) if error is not None else None,
         )
         if producer.flush(SECONDS_MAX) or errors:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import structlog
 from confluent_kafka import Message
@@ -13,7 +13,10 @@ from streams.core.failure import Failure
 from streams.core.record import Headers
 from streams.runtime.consumer import headers_of
 from streams.runtime.producer import LoopProducer
-from streams.runtime.topics import dead_letters_topic
+from streams.runtime.topics import DEAD_LETTER_ROOM_BYTES, dead_letters_topic
+
+HEADER_OVERHEAD_BYTES: Final = 32
+"""Of our prefix, and of the lengths in the log."""
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +46,21 @@ def dead_letter(producer: LoopProducer, pipeline: str, poison: Poison, stage: st
         ("partition", b"%d" % poison.partition),
         ("offset", b"%d" % poison.offset),
     ]
-    headers += [(f"original.{name}", value or b"") for name, value in poison.headers]
+    headers += _original(poison.headers)
     metrics.DEAD_LETTERS.labels(pipeline, failure.code).inc()
     producer.send(dead_letters_topic(pipeline), poison.key, poison.value, headers)
     log.warning("dead letter", reason=failure.code, stage=stage, topic=poison.topic, offset=poison.offset)
+
+
+def _original(headers: Headers) -> Headers:
+    """As many as there is room for: a record that may have any headers must not be able to be too large for its letter,
+    since whoever cannot write that cannot go on."""
+    found: Headers = []
+    room = DEAD_LETTER_ROOM_BYTES // 2
+    for name, value in headers:
+        room -= len(name.encode()) + len(value or b"") + HEADER_OVERHEAD_BYTES
+        if room < 0:
+            found.append(("headers-left-out", b"%d" % (len(headers) - len(found))))
+            break
+        found.append((f"original.{name}", value or b""))
+    return found

@@ -39,6 +39,9 @@ log = structlog.get_logger(__name__)
 LARGE_RECORD_BYTES: Final = 16 * 1024 * 1024
 """Of topics that take what clients send, so that a request that is too large still gets its typed error."""
 
+DEAD_LETTER_ROOM_BYTES: Final = 512 * 1024
+"""For the reason, beside the largest record that can have come; a producer of ours takes a little more."""
+
 
 def requests_topic(pipeline: str) -> str:
     return f"{pipeline}.requests"
@@ -82,9 +85,10 @@ def topics_of(plan: Plan, settings: PipelineSettings) -> dict[str, NewTopic]:
     name, retention = plan.pipeline, str(settings.retention_hours * 3_600_000)
     internal = {"retention.ms": retention, "message.timestamp.type": "LogAppendTime"}
     from_clients = {"retention.ms": retention, "max.message.bytes": str(LARGE_RECORD_BYTES)}
+    letters = {"retention.ms": retention, "max.message.bytes": str(LARGE_RECORD_BYTES + DEAD_LETTER_ROOM_BYTES)}
     wanted: dict[str, Mapping[str, str]] = {
         requests_topic(name): from_clients,
-        dead_letters_topic(name): from_clients,
+        dead_letters_topic(name): letters,
         plan.topic(REQUEST): internal,
         answers_topic(name): internal,
         control_topic(name): internal,
@@ -102,7 +106,10 @@ def prompt_topic_of(model: str, settings: PipelineSettings) -> NewTopic:
 
 def model_dead_letters_topic(settings: PipelineSettings) -> NewTopic:
     """Of records on prompt topics that name no pipeline; one partition for all models."""
-    config = {"retention.ms": str(settings.retention_hours * 3_600_000), "max.message.bytes": str(LARGE_RECORD_BYTES)}
+    config = {
+        "retention.ms": str(settings.retention_hours * 3_600_000),
+        "max.message.bytes": str(LARGE_RECORD_BYTES + DEAD_LETTER_ROOM_BYTES),
+    }
     return _new_topic(dead_letters_topic(MODELS), 1, settings, config)
 
 

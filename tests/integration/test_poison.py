@@ -17,7 +17,14 @@ from streams.client.dead_letters import DeadLetters
 from streams.core.lineage import RunId, Serial
 from streams.core.record import Envelope, Headers, Kind
 from streams.runtime.process import PipelineProcess, roles_of
-from streams.runtime.topics import MODELS, WORKERS_STATE, prompts_topic, topics_of
+from streams.runtime.topics import (
+    LARGE_RECORD_BYTES,
+    MODELS,
+    WORKERS_STATE,
+    prompts_topic,
+    requests_topic,
+    topics_of,
+)
 from streams.settings import KafkaSettings
 from streams.testing import KafkaForTests
 from tests.integration.test_workers import ANSWER_SECONDS, SETTINGS, Topic, writer
@@ -89,6 +96,38 @@ async def test_strays_on_every_topic_stop_nothing(kafka: KafkaForTests) -> None:
     strays = [letter for letter in DeadLetters(MODELS, settings).all() if letter.topic == prompts_topic(model)]
     assert {letter.reason for letter in strays} <= {"record.envelope", "record.prompt"}
     assert len(strays) >= 2
+
+
+@pytest.mark.parametrize("what", ["value", "headers"])
+async def test_the_largest_record_that_a_client_can_send_is_kept_too(kafka: KafkaForTests, what: str) -> None:
+    """Its letter is larger than itself: whoever could not write that would read it again, for ever."""
+    settings = KafkaSettings(bootstrap=kafka.bootstrap)
+    pipeline = shop(kafka.unique("large"), Part)
+    async with AsyncExitStack() as stack:
+        process = PipelineProcess(pipeline.plan, roles_of(pipeline.plan), settings, SETTINGS)
+        await stack.enter_async_context(process)
+        client = await stack.enter_async_context(Client(pipeline, settings))
+        ended = asyncio.create_task(process.wait())
+        producer = Producer({"bootstrap.servers": kafka.bootstrap, "message.max.bytes": 2 * LARGE_RECORD_BYTES})
+        value = b"x" * (LARGE_RECORD_BYTES - 1_000) if what == "value" else b"{}"
+        headers: Headers = [] if what == "value" else [("h", b"")] * 100_000
+        refused: list[object] = []
+        producer.produce(
+            requests_topic(pipeline.name),
+            value,
+            b"large",
+            headers=headers,
+            on_delivery=lambda error, _: refused.append(error) if error else None,
+        )
+        assert producer.flush(60) == 0
+        assert not refused, "the test is about what the topic takes"
+        async with asyncio.timeout(ANSWER_SECONDS):
+            for n in range(6):  # of both partitions
+                assert (await client.ask(Order(n=n))).parts == n
+        assert not ended.done(), "the process ended"
+        ended.cancel()
+    [letter] = DeadLetters(pipeline.name, settings).all()
+    assert (letter.request_id, len(letter.value or b"")) == ("large", len(value))
 
 
 class Order(BaseModel):
