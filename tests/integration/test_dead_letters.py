@@ -87,6 +87,8 @@ async def test_a_record_from_inside_is_kept_but_cannot_be_sent_again(kafka: Kafk
 async def test_a_mistake_is_told_in_one_line(kafka: KafkaForTests, capsys: pytest.CaptureFixture[str]) -> None:
     assert await run(kafka, "list", "no-such-pipeline") == 1
     assert await run(kafka, "replay", "no-such-pipeline") == 2
+    assert await run(kafka, "list", "no-such-pipeline", "--since", "99999999999d") == 2
     said = capsys.readouterr().err.splitlines()
     assert "there is no topic 'no-such-pipeline.dead-letters'" in said[0]
     assert "--all" in said[1]
+    assert "90s, 15m, 2h or 1d" in said[2]
