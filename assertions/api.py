@@ -119,6 +119,7 @@ def consistency(
     owner: str = "",
     tags: Iterable[str] = (),
     lateness: float = LATENESS_SECONDS,
+    limit_seconds: float = LIMIT_SECONDS,
     registry: Registry = REGISTRY,
 ) -> Assertion:
     """What is said about one identifier must agree, and must not come and go within `within` seconds.
@@ -132,6 +133,7 @@ def consistency(
     outputs      the outputs in one observation, when a step holds several; `id` and `attrs` are then called with each
     weak_label   (before, after, time) → the output that should have been there; proposed for each missing step
     transitions  which of the two are flagged; only with scope
+    limit_seconds  longest time for the functions given, for one example; beyond it they are reported as hanging
 
     Source: MLSys 2020, section 4. `id`, `attrs` and `outputs` are called with the stage's value as plain JSON, or as
     the type that the first parameter of `outputs`, else of `id`, is annotated with.
@@ -172,6 +174,7 @@ def consistency(
         severity="attributes: share of the others that disagree; transitions: 1 (just within T) to 2 (at once)",
         description=f"consistency of {', '.join(map(str, stages))}",
         lateness=check_seconds("lateness", lateness),
+        limit_seconds=check_seconds("limit_seconds", limit_seconds),
     )
     registry.add(made)
     return made

@@ -1,4 +1,5 @@
-"""Calls users' assertions: sync and async, each with its time limit, in batches on a thread of their own.
+"""Calls users' functions: assertions, sync and async, and what finds their keys and proposes labels. Each with its time
+limit, in batches on a thread of their own.
 
 A function that hangs cannot be stopped, only left behind: its thread is abandoned, its batch goes on in a new one, and
 after a few of those the assertion is suspended. The hand-over between threads is once a batch, not once a call.
@@ -10,22 +11,52 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from assertions.core.consistency import Step
+from assertions.core.consistency import Step, WeakLabel
 from assertions.core.definition import Assertion, Member
 from assertions.core.evaluator import Task
-from assertions.core.severity import Broken, Fault, Outcome, judged
+from assertions.core.severity import Broken, BrokenError, Fault, Outcome, judged
 from assertions.errors import SeverityRefusedError
+
+R = TypeVar("R")
 
 # Each abandoned thread costs memory for as long as its function hangs. Three say that it was no accident.
 HANGS_MAX: Final = 3
 # Coroutines of one batch that wait at the same time, so that an assertion which asks a server does not flood it.
 CONCURRENT_MAX: Final = 32
+
+
+class _Call(Protocol):
+    """Something to call for an assertion, within its limit."""
+
+    @property
+    def assertion(self) -> Assertion: ...
+
+
+C = TypeVar("C", bound=_Call)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """An observation's keys."""
+
+    assertion: Assertion
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class _Proposal:
+    """What a weak_label is asked."""
+
+    assertion: Assertion
+    weak_label: WeakLabel
+    arguments: tuple[Any, Any, float]
 
 
 class Judge:
@@ -35,26 +66,38 @@ class Judge:
         self._hangs: Counter[str] = Counter()
         self._thread: _Caller | None = None
 
-    def keys(self, assertion: Assertion, member: Member) -> tuple[str, ...] | Broken:
-        started = time.perf_counter()
-        try:
-            return assertion.keys(member)
-        except Exception as error:  # noqa: BLE001 users' code may raise anything
-            return Broken(Fault.RAISED, reason_of(error), time.perf_counter() - started)
+    def keys(self, wanted: Sequence[tuple[Assertion, Member]]) -> Sequence[tuple[str, ...] | Broken]:
+        return self._all([_Wanted(*each) for each in wanted], _keys)
 
     def outcomes(self, tasks: Sequence[Task]) -> Sequence[Outcome | Step]:
-        results: list[Outcome | Step | None] = [None] * len(tasks)
-        waiting = [i for i, task in enumerate(tasks) if not self._refuse(task, results, i)]
+        return self._all(tasks, _judge)
+
+    def weak_label(self, assertion: Assertion) -> WeakLabel | None:
+        proposes = assertion.rule.weak_label if assertion.rule is not None else None
+        if proposes is None:
+            return None
+
+        def limited(before: Any, after: Any, time_: float) -> Any:
+            [outcome] = self._all([_Proposal(assertion, proposes, (before, after, time_))], _propose)
+            if isinstance(outcome, Broken):
+                raise BrokenError(outcome)
+            return outcome[0]
+
+        return limited
+
+    def _all(self, calls: Sequence[C], work: Callable[[C, float], R]) -> list[R | Broken]:
+        results: list[R | Broken | None] = [None] * len(calls)
+        waiting = [i for i, call in enumerate(calls) if not self._refuse(call, results, i)]
         while waiting:
             caller = self._thread if self._thread is not None else _Caller()
             self._thread = caller
-            hung = caller.run([(i, tasks[i]) for i in waiting], results)
+            hung = caller.run(_Batch([(i, calls[i]) for i in waiting], results, work))
             if hung is not None:
                 self._thread = None
-                task = tasks[hung]
-                self._hangs[task.assertion.name] += 1
-                results[hung] = Broken(Fault.TIMED_OUT, _limit(task), task.assertion.limit_seconds)
-            waiting = [i for i in waiting if results[i] is None and not self._refuse(tasks[i], results, i)]
+                assertion = calls[hung].assertion
+                self._hangs[assertion.name] += 1
+                results[hung] = Broken(Fault.TIMED_OUT, _limit(assertion), assertion.limit_seconds)
+            waiting = [i for i in waiting if results[i] is None and not self._refuse(calls[i], results, i)]
         return [result for result in results if result is not None]
 
     def is_suspended(self, assertion: Assertion) -> bool:
@@ -66,23 +109,22 @@ class Judge:
             self._thread.stop()
             self._thread = None
 
-    def _refuse(self, task: Task, results: list[Outcome | Step | None], at: int) -> bool:
-        if not self.is_suspended(task.assertion):
+    def _refuse(self, call: _Call, results: list[R | Broken | None], at: int) -> bool:
+        if not self._hangs or not self.is_suspended(call.assertion):
             return False
         results[at] = Broken(Fault.TIMED_OUT, f"suspended after it hung {HANGS_MAX} times")
         return True
 
 
 class _Caller:
-    """One thread that runs tasks in order and tells how far it is."""
+    """One thread that makes calls in order and tells how far it is."""
 
     def __init__(self) -> None:
-        self._inbox: SimpleQueue[_Batch | None] = SimpleQueue()
+        self._inbox: SimpleQueue[_Batch[Any, Any] | None] = SimpleQueue()
         threading.Thread(target=self._serve, name="assertions", daemon=True).start()
 
-    def run(self, tasks: list[tuple[int, Task]], results: list[Outcome | Step | None]) -> int | None:
-        """Fill `results`; the index of a task that hung, and then the rest is not done."""
-        batch = _Batch(tasks, results)
+    def run(self, batch: _Batch[Any, Any]) -> int | None:
+        """Fill its results; the index of a call that hung, and then the rest is not done."""
         self._inbox.put(batch)
         while not batch.done.wait(batch.patience()):
             if (hung := batch.overdue()) is not None:
@@ -102,11 +144,14 @@ class _Caller:
             loop.close()
 
 
-class _Batch:
-    def __init__(self, tasks: list[tuple[int, Task]], results: list[Outcome | Step | None]) -> None:
+class _Batch(Generic[C, R]):
+    def __init__(
+        self, calls: list[tuple[int, C]], results: list[R | Broken | None], work: Callable[[C, float], R]
+    ) -> None:
         self.done = threading.Event()
-        self._tasks = tasks
+        self._calls = calls
         self._results = results
+        self._work = work
         self._lock = threading.Lock()
         self._is_abandoned = False
         self._current: tuple[int, float, float] | None = None
@@ -128,23 +173,23 @@ class _Batch:
 
     def execute(self, loop: asyncio.AbstractEventLoop) -> None:
         pending: list[tuple[int, Task]] = []
-        for at, task in self._tasks:
-            if task.assertion.is_async and task.assertion.rule is None:
-                pending.append((at, task))
+        for at, call in self._calls:
+            if isinstance(call, Task) and call.assertion.is_async and call.assertion.rule is None:
+                pending.append((at, call))
                 continue
             if self._is_abandoned:
                 return
             started = time.perf_counter()
             # One assignment, so that `overdue` sees a whole one without the lock.
-            self._current = (at, started, task.assertion.limit_seconds)
-            if not self._end(at, _judge(task, started)):
+            self._current = (at, started, call.assertion.limit_seconds)
+            if not self._end(at, self._work(call, started)):
                 return
         if pending:
             # Their own limits are kept by wait_for; this one is for a coroutine that blocks the thread.
             rounds = len(pending) // CONCURRENT_MAX + 1
             if not self._begin(pending[0][0], 2 * rounds * max(t.assertion.limit_seconds for _, t in pending)):
                 return
-            outcomes = loop.run_until_complete(_judge_together([task for _, task in pending]))
+            outcomes: list[Any] = loop.run_until_complete(_judge_together([task for _, task in pending]))
             for (at, _), outcome in zip(pending, outcomes, strict=True):
                 if not self._end(at, outcome):
                     return
@@ -155,13 +200,27 @@ class _Batch:
             self._current = (at, time.perf_counter(), limit)
             return not self._is_abandoned
 
-    def _end(self, at: int, outcome: Outcome | Step) -> bool:
+    def _end(self, at: int, outcome: R) -> bool:
         with self._lock:
             if self._is_abandoned:
                 return False
             self._current = None
             self._results[at] = outcome
             return True
+
+
+def _keys(wanted: _Wanted, started: float) -> tuple[str, ...] | Broken:
+    try:
+        return wanted.assertion.keys(wanted.member)
+    except Exception as error:  # noqa: BLE001 users' code may raise anything
+        return Broken(Fault.RAISED, reason_of(error), time.perf_counter() - started)
+
+
+def _propose(proposal: _Proposal, started: float) -> tuple[Any] | Broken:
+    try:
+        return (proposal.weak_label(*proposal.arguments),)
+    except Exception as error:  # noqa: BLE001 users' code may raise anything
+        return Broken(Fault.RAISED, reason_of(error), time.perf_counter() - started)
 
 
 def _judge(task: Task, started: float) -> Outcome | Step:
@@ -186,7 +245,7 @@ async def _judge_together(tasks: Sequence[Task]) -> list[Outcome]:
                 returned = await asyncio.wait_for(call, task.assertion.limit_seconds)
                 return judged(returned, time.perf_counter() - started)
             except TimeoutError:
-                return Broken(Fault.TIMED_OUT, _limit(task), time.perf_counter() - started)
+                return Broken(Fault.TIMED_OUT, _limit(task.assertion), time.perf_counter() - started)
             except Exception as error:  # noqa: BLE001 users' code may raise anything
                 return broken(error, time.perf_counter() - started)
 
@@ -211,5 +270,5 @@ def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}{place}"
 
 
-def _limit(task: Task) -> str:
-    return f"took longer than limit_seconds={task.assertion.limit_seconds:g}"
+def _limit(assertion: Assertion) -> str:
+    return f"took longer than limit_seconds={assertion.limit_seconds:g}"

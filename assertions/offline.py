@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from assertions.core.definition import Assertion
 from assertions.core.engine import Engine
 from assertions.core.flag import Flag, FlagState
 from assertions.core.health import Health
-from assertions.core.observation import Event, Observation, Seen
+from assertions.core.observation import Event, Observation, Seen, parse_value
 from assertions.errors import ObservationError
 from assertions.judging import Judge
 
@@ -81,9 +80,9 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = parse_value(line)
             except ValueError:
-                raise ObservationError(f"{path.name}, line {number}: not JSON") from None
+                raise ObservationError(f"{path.name}, line {number}: not JSON, or nested too deeply") from None
             if not isinstance(row, dict):
                 raise ObservationError(f"{path.name}, line {number}: not a JSON object")
             yield number, row
@@ -100,8 +99,15 @@ def _parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         given = {name: value for name, value in row.items() if value is not None}
         for name in ("value", "values"):
             if isinstance(given.get(name), str):
-                given[name] = json.loads(given[name])
+                given[name] = _parsed(path, number, given[name])
         yield number, given
+
+
+def _parsed(path: Path, number: int, text: str) -> Any:
+    try:
+        return parse_value(text)
+    except ValueError:
+        raise ObservationError(f"{path.name}, row {number}: a value is not JSON, or nested too deeply") from None
 
 
 def labelled(observations: Iterable[Observation], labels: Mapping[str, Any]) -> Iterator[Observation]:

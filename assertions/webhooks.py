@@ -11,7 +11,7 @@ from typing import Final
 import httpx
 import structlog
 from confluent_kafka import Producer
-from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from assertions.core.flag import Flag
 from assertions.processor.topics import DEAD_LETTERS
@@ -81,7 +81,7 @@ async def _post(client: httpx.AsyncClient, webhook: Webhook, flag: Flag) -> str 
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(_TryAgainError),
             stop=stop_after_delay(webhook.retry_seconds),
-            wait=wait_exponential_jitter(0.2, 15),
+            wait=wait_random_exponential(multiplier=0.2, max=15),
         ):
             with attempt:
                 return await _post_once(client, webhook, body)

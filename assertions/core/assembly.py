@@ -7,13 +7,12 @@ outranked record is superseded, and what agrees with the answer's lineage stands
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from assertions.core.observation import Closed, Event, Observation, Seen, Superseded
+from assertions.core.observation import Closed, Event, Observation, Seen, Superseded, parse_value
 from streams.core.lineage import Entry, Layout, NodeKey, RunId, Serial, format_lineage, format_path
 from streams.core.plan import REQUEST, Plan
 from streams.core.record import Envelope, Kind
@@ -193,16 +192,21 @@ class Assembler:
             if envelope.kind is not Kind.ITEM:
                 return None
             try:
-                value = json.loads(incoming.value or b"null")
+                value = parse_value(incoming.value or b"null")
             except ValueError:
-                raise RecordError("the value of an item is not JSON", code="record.value") from None
+                raise RecordError(
+                    "the value of an item is no JSON, or nested too deeply to judge", code="record.value"
+                ) from None
             return _Part(held, value, incoming.time, source)
         key = (stage, envelope.path, format_lineage(envelope.lin))
         text = request.texts.setdefault(key, Text())
         piece = decode_piece(envelope.position, incoming.value) if envelope.kind is Kind.CHUNK else None
         if text.on(envelope, piece) is Change.NONE and not text.is_over:
             return None
-        return _Part(held, "".join(p.text for p in text.pieces), incoming.time, source, text.end is not None)
+        written = "".join(p.text for p in text.pieces)
+        if not written.isascii():  # half of a character that JSON escaped could not be written again
+            written = written.encode("utf-8", "replace").decode()
+        return _Part(held, written, incoming.time, source, text.end is not None)
 
     def _select(self, serial: Serial, request: _Request) -> list[Event]:
         """A run outranks what was known: what is current now, and what no longer is."""

@@ -13,15 +13,19 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
-from assertions.core.observation import Observation, canonical
+from assertions.core.observation import Observation, canonical, digest
 from assertions.core.severity import Correction, Finding
 from assertions.core.window import HORIZON_SECONDS
 
 Transition = Literal["flicker", "appear"]
+WeakLabel: TypeAlias = Callable[[Any, Any, float], Any]
+"""(before, after, time) → the output that should have been there."""
 # References in one flag. A conflict is understood from the nearest few; all of them could be a record of megabytes.
 REFERENCES_MAX: Final = 20
+# Characters of an identifier in the rule of a flag: a whole text, given as one, is not repeated there.
+LABEL_MAX: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class ConsistencyRule:
     """T, in seconds."""
     transitions: tuple[Transition, ...] = ()
     explode: Callable[..., Iterable[Any]] | None = None
-    weak_label: Callable[[Any, Any, float], Any] | None = None
+    weak_label: WeakLabel | None = None
 
     def outputs(self, *items: Any) -> tuple[Output, ...]:
         """What an observation holds. Calls the user's functions; an id of None is no output."""
@@ -63,7 +67,8 @@ class ConsistencyRule:
             if identifier is None:
                 continue
             attrs = dict(self.attrs(*given)) if self.attrs else {}
-            found.append(Output(canonical(_readable(identifier)), str(_readable(identifier)), attrs, given))
+            name = _readable(identifier)
+            found.append(Output(canonical(name), _named(str(name)), attrs, given))
         return tuple(found)
 
     def findings(self, steps: Sequence[Step], key: str | None) -> list[list[Finding]]:
@@ -253,6 +258,11 @@ def _readable(value: Any) -> Any:
         return [_readable(v) for v in value]
     dump = getattr(value, "model_dump", None)
     return dump(mode="json") if callable(dump) else str(value)
+
+
+def _named(text: str) -> str:
+    """An identifier as a flag's rule names it: whole up to LABEL_MAX, and then still its own."""
+    return text if len(text) <= LABEL_MAX else f"{text[:LABEL_MAX]}…{digest(text)}"
 
 
 def _short(value: Any) -> str:

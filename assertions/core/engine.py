@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from assertions.core.consistency import Step
+from assertions.core.consistency import Step, WeakLabel
 from assertions.core.definition import Assertion, Member
 from assertions.core.evaluator import Evaluator, Task
 from assertions.core.flag import Flag
@@ -18,12 +18,16 @@ from assertions.core.severity import Broken, Outcome
 class Judging(Protocol):
     """Calls users' functions, and answers for what they do."""
 
-    def keys(self, assertion: Assertion, member: Member) -> tuple[str, ...] | Broken:
-        """`assertion.keys(member)`, or how that failed. Never raises."""
+    def keys(self, wanted: Sequence[tuple[Assertion, Member]]) -> Sequence[tuple[str, ...] | Broken]:
+        """`assertion.keys(member)` of each, or how that failed. Never raises."""
         ...
 
     def outcomes(self, tasks: Sequence[Task]) -> Sequence[Outcome | Step]:
         """One for each task, in order. Never raises."""
+        ...
+
+    def weak_label(self, assertion: Assertion) -> WeakLabel | None:
+        """Its rule's `weak_label`, if it has one. The function given raises BrokenError where that fails."""
         ...
 
 
@@ -44,7 +48,10 @@ class Engine:
         """context_before: assertion name → frontier of a checkpoint, after a restart."""
         known = context_before or {}
         self._judging = judging
-        self._evaluators = {a.name: Evaluator(a, context_before=known.get(a.name, -math.inf)) for a in assertions}
+        self._evaluators = {
+            a.name: Evaluator(a, context_before=known.get(a.name, -math.inf), weak_label=judging.weak_label(a))
+            for a in assertions
+        }
         self._watching: dict[tuple[str, tuple[str, ...]], list[Evaluator]] = defaultdict(list)
         for evaluator in self._evaluators.values():
             self._watching[evaluator.assertion.pipeline, evaluator.assertion.stages].append(evaluator)
@@ -63,11 +70,16 @@ class Engine:
 
     def take(self, events: Iterable[Event]) -> list[Flag]:
         """Absorb a batch and judge what it makes due. The same final flags however the log is cut into batches."""
-        for event in events:
+        listed = list(events)
+        members = [Member(event.observation) for event in listed if isinstance(event, Seen)]
+        looks = [(evaluator, member) for member in members for evaluator in self.watched(member.observation)]
+        found = iter(self._judging.keys([(evaluator.assertion, member) for evaluator, member in looks]))
+        coming = iter(members)
+        for event in listed:
             if isinstance(event, Watermark):
                 self._advance(event.time)
             elif isinstance(event, Seen):
-                self._see(event)
+                self._see(next(coming), event.stands, found)
                 self._advance(event.observation.time)
             else:
                 self.end(event)
@@ -78,10 +90,6 @@ class Engine:
         for evaluator in self._evaluators.values():
             if evaluator.holds(event.observation_id):
                 evaluator.absorb(event)
-
-    def take_keyed(self, name: str, event: Event, keys: Sequence[str]) -> None:
-        """An event for one assertion, whose keys somebody else found; `settle` gives the flags."""
-        self._evaluators[name].absorb(event, keys)
 
     def advance(self, time: float) -> None:
         self._advance(time)
@@ -94,14 +102,13 @@ class Engine:
         self._advance(math.inf)
         return self._settle()
 
-    def _see(self, event: Seen) -> None:
-        member = Member(event.observation)
-        for evaluator in self.watched(event.observation):
-            keys = self._judging.keys(evaluator.assertion, member)
+    def _see(self, member: Member, stands: bool, found: Iterator[tuple[str, ...] | Broken]) -> None:
+        for evaluator in self.watched(member.observation):
+            keys = next(found)
             if isinstance(keys, Broken):
                 evaluator.health.count(keys)
             else:
-                evaluator.absorb(event, keys)
+                evaluator.see(member, keys, stands)
 
     def _advance(self, time: float) -> None:
         if time > self.latest:

@@ -14,14 +14,15 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from assertions.core.consistency import Step, said
+from assertions.core.consistency import Step, WeakLabel, said
 from assertions.core.definition import Assertion, Member
 from assertions.core.flag import Flag, FlagState, make_flag
 from assertions.core.health import Health
-from assertions.core.observation import Closed, Event, Observation, Seen, Superseded, Watermark
-from assertions.core.severity import Abstained, Broken, Fault, Judged, Outcome
+from assertions.core.observation import Closed, Event, Seen, Superseded, Watermark
+from assertions.core.severity import Abstained, Broken, BrokenError, Judged, Outcome
 from assertions.core.timeline import Entry, Timeline, ahead, reach
 from assertions.core.window import HORIZON_SECONDS, KEY_ENTRIES_MAX
 
@@ -40,10 +41,15 @@ class Task:
 class Evaluator:
     """State is bounded by the windows: what is final and older than every window is dropped."""
 
-    def __init__(self, assertion: Assertion, *, context_before: float = -math.inf) -> None:
+    def __init__(
+        self, assertion: Assertion, *, context_before: float = -math.inf, weak_label: WeakLabel | None = None
+    ) -> None:
         """context_before: observations earlier than this were final before a restart: they fill windows and are
-        not judged again (docs/decisions/assertion-recovery.md)."""
+        not judged again (docs/decisions/assertion-recovery.md).
+        weak_label: the rule's, kept to its time limit; it may raise BrokenError."""
         self.assertion = assertion
+        proposes = None if weak_label is None else self._proposing(weak_label)
+        self._rule = None if assertion.rule is None else replace(assertion.rule, weak_label=proposes)
         self.health = Health()
         self.watermark = -math.inf
         self._context_before = context_before
@@ -69,7 +75,7 @@ class Evaluator:
         """Take an event; `keys` are the windows of a seen observation (`Assertion.keys`)."""
         match event:
             case Seen(observation=observation, stands=stands):
-                self._see(observation, keys, stands)
+                self.see(Member(observation), keys, stands)
             case Superseded(observation_id=observation_id):
                 self._fresh.pop(observation_id, None)
                 for key, entry in dict(self._entries.get(observation_id, {})).items():
@@ -91,23 +97,26 @@ class Evaluator:
         """Whether it has anything to say about the end of an observation."""
         return observation_id in self._entries or observation_id in self._fresh
 
-    def _see(self, observation: Observation, keys: Sequence[str], stands: bool) -> None:
+    def see(self, member: Member, keys: Sequence[str], stands: bool = False) -> None:
+        """`absorb` of a seen observation, whose member other evaluators may share."""
+        observation = member.observation
         known = self._entries.get(observation.id, {})
         if not self.has_windows and not known and observation.is_complete and len(keys) == 1:
-            self._fresh[observation.id] = (keys[0], Entry(Member(observation), stands))
+            self._fresh[observation.id] = (keys[0], Entry(member, stands))
             return
         if not known and self.has_windows and observation.time < self.watermark:
             self.health.late += 1
             return
         for key in dict.fromkeys([*known, *keys]):
-            self._place(key, observation, stands, known.get(key))
+            self._place(key, member, stands, known.get(key))
 
-    def _place(self, key: str, observation: Observation, stands: bool, old: Entry | None) -> None:
+    def _place(self, key: str, member: Member, stands: bool, old: Entry | None) -> None:
+        observation = member.observation
         if old is not None and (old.is_final or old.observation == observation):
             old.stands = old.stands or stands
             self._touch(key, old)
             return
-        fresh = Entry(Member(observation), stands)
+        fresh = Entry(member, stands)
         if old is not None:
             fresh.published, fresh.findings, fresh.stands = old.published, old.findings, stands or old.stands
             self._remove(key, old)
@@ -245,15 +254,11 @@ class Evaluator:
         return changed
 
     def _apply_rule(self, key: str, line: Timeline, touched: dict[str, Entry]) -> dict[str, Entry]:
-        rule = self.assertion.rule
+        rule = self._rule
         if rule is None:
             return touched
         known = [(e, e.step) for e in line.entries if e.step is not None and e.observation.is_complete]
-        try:
-            found = rule.findings([step for _, step in known], key if self.assertion.per is None else None)
-        except Exception as error:  # noqa: BLE001 the user's weak_label; a fault is a health state, not an end
-            self.health.count(Broken(Fault.RAISED, type(error).__name__))
-            return touched
+        found = rule.findings([step for _, step in known], key if self.assertion.per is None else None)
         if self._compares_only and not any(found):
             told: dict[str, str] = {}
             # Not so where values differ that are only too far apart in time: another may come between them.
@@ -265,6 +270,18 @@ class Evaluator:
                 entry.findings = now
                 touched[entry.observation.id] = entry
         return touched
+
+    def _proposing(self, weak_label: WeakLabel) -> WeakLabel:
+        """What is missing is missing, also where nothing can be proposed for it."""
+
+        def propose(before: Any, after: Any, time: float) -> Any:
+            try:
+                return weak_label(before, after, time)
+            except BrokenError as error:
+                self.health.count(error.broken)
+                return None
+
+        return propose
 
     def _finish(self, key: str, line: Timeline, touched: list[Entry]) -> None:
         if self.has_windows:

@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from assertions.core.definition import Assertion
 from assertions.core.observation import JOINED, Observation, canonical, digest
-from assertions.core.severity import Finding
+from assertions.core.severity import Correction, Finding
 
 FLAG_TYPE: Final = "descant.assertions.flag.v1"
 SCHEMA: Final = "urn:descant:schema:flag:1"
 # A record of Kafka's default limit is 1 MB. Half of it for the example leaves room for references and corrections.
 EXAMPLE_BYTES_MAX: Final = 500_000
+CORRECTION_BYTES_MAX: Final = 200_000
 WINDOW_REFERENCES_MAX: Final = 50
 
 
@@ -190,14 +191,7 @@ def make_flag(
                 run=observation.run,
             ),
             window=(finding.references or window)[-WINDOW_REFERENCES_MAX:],
-            correction=None
-            if correction is None
-            else CorrectionRef(
-                kind=correction.kind,
-                targets=correction.targets or (observation.id,),
-                changes=dict(correction.changes),
-                additions=correction.additions,
-            ),
+            correction=None if correction is None else _proposed(correction, observation),
             decision=assertion.enforce,
             versions=Versions(plan=observation.plan, model=observation.model),
         ),
@@ -210,18 +204,35 @@ def rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(within, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _bounded(observation: Observation) -> dict[str, Any]:
-    example: dict[str, Any] = {}
-    room = EXAMPLE_BYTES_MAX
-    for stage, value in zip(observation.stages, observation.values, strict=True):
+class _Room:
+    """Bytes that are left for values; one that is too large is named in its place."""
+
+    def __init__(self, left: int, reference: str | None) -> None:
+        self._left = left
+        self._reference = reference
+
+    def put(self, value: Any) -> Any:
         encoded = canonical(value).encode()
-        if len(encoded) <= room:
-            example[stage] = value
-            room -= len(encoded)
-        else:
-            hashed = hashlib.sha256(encoded).hexdigest()
-            example[stage] = ValueRef(reference=observation.source, bytes=len(encoded), sha256=hashed).model_dump()
-    return example
+        if len(encoded) <= self._left:
+            self._left -= len(encoded)
+            return value
+        hashed = hashlib.sha256(encoded).hexdigest()
+        return ValueRef(reference=self._reference, bytes=len(encoded), sha256=hashed).model_dump()
+
+
+def _bounded(observation: Observation) -> dict[str, Any]:
+    room = _Room(EXAMPLE_BYTES_MAX, observation.source)
+    return {stage: room.put(value) for stage, value in zip(observation.stages, observation.values, strict=True)}
+
+
+def _proposed(correction: Correction, observation: Observation) -> CorrectionRef:
+    room = _Room(CORRECTION_BYTES_MAX, None)
+    return CorrectionRef(
+        kind=correction.kind,
+        targets=correction.targets[:WINDOW_REFERENCES_MAX] or (observation.id,),
+        changes={name: room.put(change) for name, change in correction.changes.items()},
+        additions=tuple(room.put(each) for each in correction.additions),
+    )
 
 
 def flag_schema() -> dict[str, Any]:

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from assertions.core.definition import Assertion
+from assertions.core.definition import Assertion, Member
 from assertions.core.engine import Engine, Judging
 from assertions.core.flag import Flag
 from assertions.core.log import Batch, Routed, Unkeyed
-from assertions.core.observation import Closed, Seen, Superseded
+from assertions.core.observation import Closed, Superseded
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,13 @@ class Fold:
         evaluators = self.engine.evaluators
         match event:
             case Routed(observation, is_plain, keyed):
-                seen = Seen(observation)
+                member, here = Member(observation), (f"{observation.pipeline}/{observation.serial}",)
                 for evaluator in self.engine.watched(observation):
                     name = evaluator.assertion.name
                     if name in keyed:
-                        evaluator.absorb(seen, keyed[name])
+                        evaluator.see(member, keyed[name])
                     elif is_plain and not evaluator.assertion.is_keyed:
-                        evaluator.absorb(seen, (f"{observation.pipeline}/{observation.serial}",))
+                        evaluator.see(member, here)
                 needed.latest = max(needed.latest, observation.time)
                 if observation.id not in self._open:
                     self._open[observation.id] = needed

@@ -8,10 +8,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from pydantic_core import from_json
+
 from assertions.errors import ObservationError
 
 JOINED: Final = "+"
 """Between stage names of an observation that joins several; no stage name may contain it."""
+
+
+# pydantic-core reads 200 levels; a value is wrapped in some ten more on its way to a flag.
+DEPTH_MAX: Final = 180
+_WRAPPED: Final = 200 - DEPTH_MAX
+
+
+def parse_value(raw: bytes | str) -> Any:
+    """JSON that can be written again: no lone surrogates, and no deeper than DEPTH_MAX. Raises ValueError."""
+    encoded = raw.encode() if isinstance(raw, str) else raw
+    value = from_json(encoded)
+    if encoded.count(b"[") + encoded.count(b"{") > DEPTH_MAX:
+        from_json(b"[" * _WRAPPED + encoded + b"]" * _WRAPPED)
+    return value
 
 
 _CANONICAL: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -55,21 +71,20 @@ class Observation:
     stage: str = field(init=False, repr=False, compare=False)
     id: str = field(init=False, repr=False, compare=False)
     """Stable across replays, partitions and processors. Made once: evaluators ask for it many times."""
+    order: tuple[float, str] = field(init=False, repr=False, compare=False)
+    """Event time first; the id decides between equals, so that the order never depends on arrival."""
 
     def __post_init__(self) -> None:
         stage = JOINED.join(self.stages)
+        name = "/".join((self.pipeline, stage, self.serial, self.path, self.run))
         object.__setattr__(self, "stage", stage)
-        object.__setattr__(self, "id", "/".join((self.pipeline, stage, self.serial, self.path, self.run)))
+        object.__setattr__(self, "id", name)
+        object.__setattr__(self, "order", (self.time, name))
 
     @property
     def subject(self) -> str:
         """The example as people and labels refer to it: the same for every assertion that looks at this item."""
         return "/".join(part for part in (self.request or self.serial, self.path) if part)
-
-    @property
-    def order(self) -> tuple[float, str]:
-        """Event time first; the id decides between equals, so that the order never depends on arrival."""
-        return (self.time, self.id)
 
     def with_values(self, *values: Any) -> Observation:
         """The same example holding something else, as a person's label in place of a model's output."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from assertions.core.observation import canonical
 from assertions.errors import SeverityRefusedError
 
 
@@ -49,6 +50,10 @@ class Severity:
     why: str = ""
     """One sentence for the person who sees the alert."""
     correction: Correction | None = None
+
+
+WHY_CHARACTERS_MAX: Final = 2_000
+"""Of a reason. A flag is one record of Kafka; what is longer is part of the example already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,14 @@ class Broken:
     seconds: float = 0.0
 
 
+class BrokenError(Exception):
+    """Raised in place of what a user's function did, where its value was asked for."""
+
+    def __init__(self, broken: Broken) -> None:
+        super().__init__(broken.reason)
+        self.broken = broken
+
+
 Outcome = Judged | Abstained | Broken
 
 # Severities order flags and are summed by selectors; beyond this a sum over a day of flags loses integer precision.
@@ -118,7 +131,23 @@ def judged(returned: Any, seconds: float = 0.0) -> Outcome:
     value = _number(detail.value)
     if value == 0:
         return Judged((), seconds)
-    return Judged((Finding("", value, detail.why, detail.correction),), seconds)
+    if detail.correction is not None and not _is_json(detail.correction):
+        raise SeverityRefusedError("returned a Correction that JSON cannot hold: give plain values in it.")
+    return Judged((Finding("", value, _shortened(str(detail.why)), detail.correction),), seconds)
+
+
+def _shortened(why: str) -> str:
+    if len(why) > WHY_CHARACTERS_MAX:
+        why = why[: WHY_CHARACTERS_MAX - 1] + "…"
+    return why if why.isascii() else why.encode("utf-8", "replace").decode()
+
+
+def _is_json(correction: Correction) -> bool:
+    try:
+        canonical(correction.to_json()).encode()
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _number(returned: Any) -> float:

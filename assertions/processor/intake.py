@@ -25,7 +25,7 @@ from assertions.core.observation import Event
 from assertions.errors import AssertionSetupError
 from assertions.judging import Judge
 from assertions.processor.routing import Routes
-from assertions.processor.topics import log_topic
+from assertions.processor.topics import LOG_RECORD_BYTES_MAX, log_topic
 from streams.core.control import decode_control
 from streams.core.lineage import Serial
 from streams.core.plan import Plan
@@ -142,6 +142,7 @@ class Intake:
                 "enable.idempotence": True,
                 "linger.ms": 0,
                 "message.timeout.ms": 0,
+                "message.max.bytes": LOG_RECORD_BYTES_MAX,
                 "on_delivery": self._delivered,
             }
         )
@@ -190,14 +191,15 @@ class Intake:
             now = time.monotonic()
             if messages:
                 last_records = now
-            outgoing: dict[int, list[Logged]] = defaultdict(list)
-            for message in messages:
-                self._spread(self._read(message), outgoing)
-            self._spread(self._close(now, total), outgoing)
+            events = [event for message in messages for event in self._read(message)]
+            events += self._close(now, total)
             is_tick = now - last_tick >= TICK_SECONDS
             if is_tick:
                 last_tick = now
-                self._tick(outgoing, is_idle=not messages)
+                events += self._tick(is_idle=not messages)
+            outgoing: dict[int, list[Logged]] = defaultdict(list)
+            for partition, logged in self._routes.route(events):
+                outgoing[partition].append(logged)
             for partition in range(self._partitions) if is_tick else sorted(outgoing):
                 for record in split(Batch(self._latest, tuple(outgoing.get(partition, ())))):
                     self._produce(producer, partition, record)
@@ -211,16 +213,10 @@ class Intake:
                 self._commit(consumer, producer)
         self._commit(consumer, producer)
 
-    def _tick(self, outgoing: dict[int, list[Logged]], *, is_idle: bool) -> None:
+    def _tick(self, *, is_idle: bool) -> list[Event]:
         if is_idle and self._is_ready:
             self._latest = max(self._latest, self._clock() - TICK_BEHIND_SECONDS)
-        for assembler in self._assemblers.values():
-            self._spread(assembler.expire(self._latest), outgoing)
-
-    def _spread(self, events: Iterable[Event], outgoing: dict[int, list[Logged]]) -> None:
-        for event in events:
-            for partition, logged in self._routes.route(event):
-                outgoing[partition].append(logged)
+        return [event for each in self._assemblers.values() for event in each.expire(self._latest)]
 
     def _produce(self, producer: Producer, partition: int, record: bytes) -> None:
         while True:
@@ -228,6 +224,12 @@ class Intake:
                 producer.produce(log_topic(self._group), record, partition=partition)
             except BufferError:
                 producer.poll(POLL_SECONDS)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise
+                self.unreadable += 1
+                log.warning("example too large to judge", bytes=len(record), bytes_max=LOG_RECORD_BYTES_MAX)
+                return
             else:
                 return
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 
 from assertions.core.definition import Assertion, Member
 from assertions.core.engine import Judging
@@ -30,31 +30,51 @@ class Routes:
         }
         self._sent: dict[str, set[int]] = {}
 
-    def route(self, event: Event) -> Sequence[tuple[int, Logged]]:
-        match event:
-            case Seen(observation=observation):
-                return self._seen(observation)
-            case Watermark():
-                return ()
-            case _:
-                return [(p, event) for p in sorted(self._sent.pop(event.observation_id, ()))]
+    def route(self, events: Iterable[Event]) -> Iterator[tuple[int, Logged]]:
+        """In order. All keys are asked for at once."""
+        listed = list(events)
+        found = iter(
+            self._judging.keys(
+                [
+                    (assertion, member)
+                    for event in listed
+                    if isinstance(event, Seen)
+                    for member in [Member(event.observation)]
+                    for assertion in self._keyed(event.observation)
+                ]
+            )
+        )
+        for event in listed:
+            match event:
+                case Seen(observation=observation):
+                    yield from self._seen(observation, found)
+                case Watermark():
+                    pass
+                case _:
+                    for partition in sorted(self._sent.pop(event.observation_id, ())):
+                        yield partition, event
 
-    def _seen(self, observation: Observation) -> list[tuple[int, Logged]]:
-        member = Member(observation)
+    def _looking(self, observation: Observation) -> list[Assertion]:
+        watching = self._watching.get((observation.pipeline, observation.stages), ())
+        return [each for each in watching if observation.is_complete or each.is_early]
+
+    def _keyed(self, observation: Observation) -> list[Assertion]:
+        return [each for each in self._looking(observation) if each.is_keyed]
+
+    def _seen(
+        self, observation: Observation, found: Iterator[tuple[str, ...] | Broken]
+    ) -> Iterator[tuple[int, Logged]]:
         watched = (observation.pipeline, observation.stages)
         home = partition_of(f"{observation.pipeline}/{observation.serial}", self._partitions)
         keyed: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-        failed: list[tuple[int, Logged]] = []
         is_plain = False
-        for assertion in self._watching.get(watched, ()):
-            if not (observation.is_complete or assertion.is_early):
-                continue
+        for assertion in self._looking(observation):
             if not assertion.is_keyed:
                 is_plain = True
                 continue
-            keys = self._judging.keys(assertion, member)
+            keys = next(found)
             if isinstance(keys, Broken):
-                failed.append((home, Unkeyed(assertion.name, keys)))
+                yield home, Unkeyed(assertion.name, keys)
                 continue
             for key in keys:
                 # By the key alone: assertions that look at one thing share one copy of the example.
@@ -64,10 +84,5 @@ class Routes:
         places = set(keyed) | ({home} if is_plain else set())
         if places:
             self._sent.setdefault(observation.id, set()).update(places)
-        return failed + [
-            (
-                p,
-                Routed(observation, is_plain and p == home, {n: tuple(k) for n, k in keyed.get(p, {}).items()}),
-            )
-            for p in sorted(places)
-        ]
+        for p in sorted(places):
+            yield p, Routed(observation, is_plain and p == home, {n: tuple(k) for n, k in keyed.get(p, {}).items()})

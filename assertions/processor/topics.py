@@ -15,6 +15,8 @@ DEAD_LETTERS: Final = "assertions.dead-letters"
 FLAGS_RETENTION_MS: Final = 90 * 24 * 3_600_000
 # The observation log is read again after a crash and for `descant assertions test --topic`.
 LOG_RETENTION_MS: Final = 24 * 3_600_000
+# An example that joins several values, each of which may be as large as a record, is one event of the log.
+LOG_RECORD_BYTES_MAX: Final = 10_000_000
 
 
 def log_topic(group: str) -> str:
@@ -35,7 +37,11 @@ def app_id(group: str) -> str:
 
 
 def group_topics(group: str, partitions: int, replication: int = 1) -> Iterable[NewTopic]:
-    config = {"retention.ms": str(LOG_RETENTION_MS), "message.timestamp.type": "LogAppendTime"}
+    config = {
+        "retention.ms": str(LOG_RETENTION_MS),
+        "message.timestamp.type": "LogAppendTime",
+        "max.message.bytes": str(LOG_RECORD_BYTES_MAX),
+    }
     yield NewTopic(log_topic(group), partitions, replication, config=config)
     # Faust makes this one as well, but may start before it is in its metadata, and then the agent dies on its first
     # write (faust-streaming 0.15.3: PartitionsMismatch, "has 0 partitions").

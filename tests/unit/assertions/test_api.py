@@ -175,6 +175,71 @@ def test_one_that_hangs_is_left_behind_and_then_suspended(registry: Registry) ->
     assert result.health["hangs"].state is HealthState.BROKEN
 
 
+@pytest.mark.parametrize("part", ["id", "per", "weak_label"])
+def test_what_finds_keys_or_proposes_labels_may_hang_too(part: str, registry: Registry) -> None:
+    never = threading.Event()
+
+    def hangs(_value: Any, *_: Any) -> Any:
+        never.wait()
+
+    if part == "per":
+        assertion(on="p.s", name="hangs", window=2, per=hangs, limit_seconds=0.05, registry=registry)(
+            lambda v, recent: False
+        )
+    else:
+        consistency(
+            on="p.s",
+            name="hangs",
+            id=hangs if part == "id" else lambda v: v,
+            scope=lambda v: "all",
+            within=60.0,
+            weak_label=hangs,
+            limit_seconds=0.05,
+            registry=registry,
+        )
+    assertion(on="p.s", name="works", registry=registry)(lambda v: True)
+    try:
+        # 0 is gone and comes back, again and again.
+        result = evaluate(registry, [seen(n, n % 3) for n in range(20)])
+    finally:
+        never.set()
+    assert sum(flag.assertion == "works" for flag in result.flags) == 20
+    if part == "weak_label":
+        assert any(flag.data.assertion.rule.startswith("flicker:") for flag in result.flags), (
+            "it is missing all the same"
+        )
+    assert result.health["hangs"].is_suspended
+    assert result.health["hangs"].state is HealthState.BROKEN
+    assert set(result.health["hangs"].errors) == {Fault.TIMED_OUT}
+
+
+def test_a_flag_stays_a_record_whatever_the_assertion_says(registry: Registry) -> None:
+    huge = "x" * 3_000_000
+
+    @assertion(on="p.s", registry=registry)
+    def verbose(value: str) -> Severity:
+        return Severity(1, huge, Correction("modify", changes={"all": huge, "some": "y"}))
+
+    consistency(on="p.s", name="about", id=lambda v: huge, attrs=lambda v: {"it": v}, registry=registry)
+    flags = evaluate(registry, [seen(1, "a"), seen(2, "b")]).flags
+    assert len(flags) == 4
+    assert max(len(flag.to_bytes()) for flag in flags) < 20_000
+    proposed = next(f.data.correction for f in flags if f.assertion == "verbose")
+    assert proposed is not None
+    assert proposed.changes["some"] == "y"
+    assert proposed.changes["all"]["bytes"] == len(huge) + 2
+
+
+@pytest.mark.parametrize("change", [object(), {1, 2}, "\ud800"])
+def test_a_correction_that_is_no_json_is_a_fault(change: Any, registry: Registry) -> None:
+    assertion(on="p.s", name="odd", registry=registry)(
+        lambda v: Severity(1, "", Correction("modify", changes={"a": change}))
+    )
+    result = evaluate(registry, [seen(1, 1)])
+    assert not result.flags
+    assert result.health["odd"].errors == {Fault.REFUSED: 1}
+
+
 def test_async_assertions_run_together_and_have_their_limit(registry: Registry) -> None:
     waiting = 0
     most = 0

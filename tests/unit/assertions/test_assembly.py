@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
+from assertions import Flag, Registry, assertion, evaluate
 from assertions.core.assembly import Assembler, Incoming
+from assertions.core.log import Batch, Routed, decode_batch, encode_batch
 from assertions.core.observation import Closed, Event, Seen, Superseded
 from streams.core.lineage import RunId, Serial
 from streams.core.record import Envelope, Kind
 from streams.core.text import Piece, encode_piece
+from streams.errors import RecordError
 
 SERIAL = Serial(0, 7)
 
@@ -44,6 +49,27 @@ def test_an_item_is_an_observation_of_each_assertion_s_stages() -> None:
     assert values(records.item("verdict", "v", (0,))) == [("v",)]
     assert values(records.item("claim", "c", (0,))) == [("c", "v")]
     assert records.item("other", "o") == []
+
+
+@pytest.mark.parametrize(
+    "value", [rb'"\ud800"', b"[" * 190 + b"]" * 190, b"{"], ids=["half a character", "deep", "no JSON"]
+)
+def test_a_value_that_could_not_be_written_again_is_refused_here(value: bytes) -> None:
+    """Further on it would end the process, and the next one too."""
+    with pytest.raises(RecordError):
+        Records(("verdict",)).record("verdict", value, envelope("verdict"))
+
+
+def test_what_is_taken_can_be_logged_and_flagged() -> None:
+    deep = b"[" * 170 + b"NaN" + b"]" * 170
+    [event] = Records(("verdict",)).record("verdict", deep, envelope("verdict"))
+    assert isinstance(event, Seen)
+    [logged] = decode_batch(encode_batch(Batch(0.0, (Routed(event.observation, is_plain=True),)))).events
+    registry = Registry()
+    assertion(on="p.verdict", name="a", registry=registry)(lambda v: True)
+    assert isinstance(logged, Routed)
+    [flag] = evaluate(registry, [logged.observation]).flags
+    assert Flag.from_bytes(flag.to_bytes()).id == flag.id
 
 
 def test_a_shallower_item_is_joined_with_each_deeper_one() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assertions import Assertion, Flag, FlagState, Observation, Registry, Window, assertion, consistency, evaluate
+from assertions.core.consistency import WeakLabel
 from assertions.core.engine import Engine
 from assertions.core.evaluator import Evaluator, Task
 from assertions.core.observation import Closed, Event, Seen, Superseded
@@ -68,8 +69,11 @@ def suite() -> list[Assertion]:
 class Direct:
     """Judging without threads."""
 
-    def keys(self, assertion: Assertion, member: Any) -> tuple[str, ...]:
-        return assertion.keys(member)
+    def keys(self, wanted: Sequence[tuple[Assertion, Any]]) -> list[tuple[str, ...]]:
+        return [assertion.keys(member) for assertion, member in wanted]
+
+    def weak_label(self, assertion: Assertion) -> WeakLabel | None:
+        return assertion.rule.weak_label if assertion.rule is not None else None
 
     def outcomes(self, tasks: Sequence[Task]) -> Sequence[Any]:
         return [self._one(task) for task in tasks]
