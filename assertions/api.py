@@ -23,6 +23,7 @@ from assertions.core.definition import (
 from assertions.core.registry import REGISTRY, Registry
 from assertions.core.window import HORIZON_SECONDS, WindowSpec
 from assertions.errors import AssertionSetupError
+from streams.core.revision import REVISIONS_MAX
 
 BOTH: Final[tuple[Transition, ...]] = ("flicker", "appear")
 
@@ -42,6 +43,7 @@ def assertion(
     limit_seconds: float = LIMIT_SECONDS,
     early: bool = False,
     enforce: Enforcement | None = None,
+    retries: int = 1,
     registry: Registry = REGISTRY,
 ) -> Callable[[Callable[..., Any]], Assertion]:
     """Make a function of a stage's output a model assertion.
@@ -55,8 +57,11 @@ def assertion(
     lateness       seconds that an observation may come after later ones and still count exactly
     limit_seconds  longest time for one example; beyond it the assertion is reported as hanging
     early          judge a text already while it is generated; flags are provisional until it has ended
-    enforce        "abort": a request that it flags is ended, if it is not answered yet; the answer is the typed error
-                   `cancelled` that names the assertion and the flag. Default: report only
+    enforce        what is done about what it flags, if the request is not answered yet. Default: report only
+                   "abort": the request is ended; its answer is the typed error `cancelled`, naming assertion and flag
+                   "retry": the (last) stage runs again for this item, and its function finds the reason in `hints()`
+                   "replace": the item becomes what `Severity(..., instead=)` says; for stages that give one value
+    retries        how often it asks for another output of one item, at most REVISIONS_MAX of streams.core.revision
 
     The function returns a number ≥ 0 (0: nothing wrong), a bool, a Severity, or Abstain; it may be async.
     Raises AssertionSetupError or DuplicateAssertionError where it is defined.
@@ -66,7 +71,9 @@ def assertion(
         called = check_name(name if name is not None else getattr(function, "__name__", ""))
         stages = targets(on)
         if enforce is not None and enforce not in ENFORCEMENTS:
-            raise AssertionSetupError(f"enforce={enforce!r}: it may be 'abort'.")
+            raise AssertionSetupError(f"enforce={enforce!r}: it may be {', '.join(map(repr, ENFORCEMENTS))}.")
+        if not 1 <= retries <= REVISIONS_MAX:
+            raise AssertionSetupError(f"retries={retries!r}: 1 to {REVISIONS_MAX}; a stage heeds no more.")
         adapters, takes_window = parameters(function, len(stages), called)
         has_window = window is not None or within is not None or per is not None
         if takes_window and not has_window:
@@ -97,6 +104,7 @@ def assertion(
             limit_seconds=check_seconds("limit_seconds", limit_seconds),
             is_early=early,
             enforce=enforce,
+            retries=retries,
         )
         registry.add(made)
         return made

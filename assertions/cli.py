@@ -21,12 +21,13 @@ from assertions.core.flag import Flag, FlagState
 from assertions.core.observation import Observation
 from assertions.errors import AssertionSetupError
 from assertions.history import flags_of, health_of
-from assertions.offline import evaluate, labelled, read_labels, read_observations
+from assertions.labels import LABELS, labelled, labels_on_topic, read_labels
+from assertions.offline import evaluate, read_observations
 from assertions.ranges import observations_of
 from assertions.subscription import Since
 from assertions.subscription import alerts as subscribe
 from assertions.webhooks import Webhook, deliver
-from streams.cli.options import AsJson, Bootstrap, HealthFile, kafka_or_fail, messages, print_json
+from streams.cli.options import AsJson, Bootstrap, HealthFile, Metrics, kafka_or_fail, messages, print_json
 from streams.cli.service import run_until_stopped
 from streams.core.plan import Plan
 from streams.settings import KafkaSettings
@@ -91,6 +92,7 @@ def run(
     intake: Annotated[bool, typer.Option(help="Read the pipelines; one process of a group does.")] = True,
     bootstrap: Bootstrap = None,
     health_file: HealthFile = None,
+    metrics: Metrics = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge live traffic until Ctrl-C or SIGTERM.
@@ -108,7 +110,11 @@ def run(
     kafka = KafkaSettings(bootstrap=kafka_or_fail(bootstrap))
     runner = Runner(kafka, found, group=group, plans=plans, with_intake=intake)
     run_until_stopped(
-        runner, {"assertions": len(found), "kafka": kafka.bootstrap}, as_json=as_json, health_file=health_file
+        runner,
+        {"assertions": len(found), "kafka": kafka.bootstrap},
+        as_json=as_json,
+        health_file=health_file,
+        metrics=metrics,
     )
 
 
@@ -164,8 +170,12 @@ def judge_again(
     ] = None,
     since: Annotated[str, typer.Option(help="With --topic: beginning, a time or an age (15m, 2h, 30d).")] = "1h",
     labels: Annotated[
-        Path | None, typer.Option(exists=True, help="Judge what people said instead: labels, JSON lines.")
+        str | None,
+        typer.Option(
+            metavar=f"FILE|{LABELS}", help="Judge what people said instead: JSON lines, or the topic's labels."
+        ),
     ] = None,
+    label_field: Annotated[str | None, typer.Option(help="A label is this field of the output, not all of it.")] = None,
     bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
@@ -187,7 +197,7 @@ def judge_again(
     else:
         raise AssertionSetupError("name a file of observations, or --topic PIPELINE.STAGE; one of them.")
     if labels is not None:
-        observations = labelled(observations, read_labels(labels))
+        observations = labelled(observations, _labels(labels, bootstrap), label_field)
     result = evaluate(chosen, observations)
     if as_json:
         print_json(
@@ -212,6 +222,14 @@ def judge_again(
             health.last_error,
         )
     console.print(table)
+
+
+def _labels(given: str, bootstrap: str | None) -> dict[str, Any]:
+    if given == LABELS:
+        return labels_on_topic(KafkaSettings(bootstrap=kafka_or_fail(bootstrap)))
+    if not Path(given).exists():
+        raise AssertionSetupError(f"--labels {given!r} is no file. Name one, or {LABELS} for the labels on Kafka.")
+    return read_labels(Path(given))
 
 
 def _on_topic(kafka: KafkaSettings, chosen: list[Assertion], plans: list[Plan], since: Since) -> Iterable[Observation]:

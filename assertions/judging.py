@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from assertions.core.consistency import Step, WeakLabel
 from assertions.core.definition import Assertion, Member
 from assertions.core.evaluator import Task
-from assertions.core.severity import Broken, BrokenError, Fault, Outcome, judged
+from assertions.core.severity import Broken, BrokenError, Fault, Judged, Outcome, judged
 from assertions.errors import SeverityRefusedError
 
 R = TypeVar("R")
@@ -229,7 +229,7 @@ def _judge(task: Task, started: float) -> Outcome | Step:
             outputs = task.assertion.rule.outputs(*task.member.typed(task.assertion.adapters))
             return Step(task.member.observation, outputs)
         returned = task.assertion.call(task.member, task.before)
-        return judged(returned, time.perf_counter() - started)
+        return _outcome(task.assertion, returned, time.perf_counter() - started)
     except Exception as error:  # noqa: BLE001 users' code may raise anything
         return broken(error, time.perf_counter() - started)
 
@@ -243,13 +243,24 @@ async def _judge_together(tasks: Sequence[Task]) -> list[Outcome]:
             try:
                 call: Coroutine[Any, Any, Any] = task.assertion.call(task.member, task.before)
                 returned = await asyncio.wait_for(call, task.assertion.limit_seconds)
-                return judged(returned, time.perf_counter() - started)
+                return _outcome(task.assertion, returned, time.perf_counter() - started)
             except TimeoutError:
                 return Broken(Fault.TIMED_OUT, _limit(task.assertion), time.perf_counter() - started)
             except Exception as error:  # noqa: BLE001 users' code may raise anything
                 return broken(error, time.perf_counter() - started)
 
     return list(await asyncio.gather(*(one(task) for task in tasks)))
+
+
+def _outcome(assertion: Assertion, returned: Any, seconds: float) -> Outcome:
+    outcome = judged(returned, seconds)
+    if (
+        assertion.enforce == "replace"
+        and isinstance(outcome, Judged)
+        and any(f.instead is None for f in outcome.findings)
+    ):
+        raise SeverityRefusedError("enforces a replacement and named none: return Severity(..., instead=...).")
+    return outcome
 
 
 def broken(error: Exception, seconds: float) -> Broken:

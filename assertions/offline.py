@@ -1,4 +1,4 @@
-"""The same assertions over a file, a list, or what people labelled."""
+"""The same assertions over a file or a list."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def read_observations(path: Path) -> Iterator[Observation]:
 
     Raises ObservationError with the line's number for the first line that is none.
     """
-    rows = _parquet(path) if path.suffix == ".parquet" else _json_lines(path)
+    rows = _parquet(path) if path.suffix == ".parquet" else json_lines(path)
     for number, row in rows:
         try:
             yield Observation.from_json(row)
@@ -74,7 +74,7 @@ def read_observations(path: Path) -> Iterator[Observation]:
             raise ObservationError(f"{path.name}, line {number}: {error}") from None
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -93,7 +93,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         from pyarrow import parquet  # noqa: PLC0415 an optional extra
     except ModuleNotFoundError:
         raise ObservationError(
-            f"{path.name}: reading Parquet needs the package pyarrow. Install it, or use JSON lines."
+            f"{path.name}: this needs the package pyarrow: pip install 'descant[parquet]'. Or use JSON lines."
         ) from None
     for number, row in enumerate(parquet.read_table(path).to_pylist(), 1):
         given = {name: value for name, value in row.items() if value is not None}
@@ -108,25 +108,3 @@ def _parsed(path: Path, number: int, text: str) -> Any:
         return parse_value(text)
     except ValueError:
         raise ObservationError(f"{path.name}, row {number}: a value is not JSON, or nested too deeply") from None
-
-
-def labelled(observations: Iterable[Observation], labels: Mapping[str, Any]) -> Iterator[Observation]:
-    """The observations that have a label, holding it in place of what the model said.
-
-    labels   subject ("<request>/<path>") → the output that a person says is right; for an observation of several
-             stages, it stands for the last one
-    Validating labels is one of the uses that the paper shows: the assertions that doubt the model doubt people too.
-    """
-    for observation in observations:
-        if observation.subject in labels:
-            yield observation.with_values(*observation.values[:-1], labels[observation.subject])
-
-
-def read_labels(path: Path) -> dict[str, Any]:
-    """Labels of a file, JSON lines with `subject` and `label`; the last line of a subject counts."""
-    found: dict[str, Any] = {}
-    for number, row in _json_lines(path):
-        if "subject" not in row or "label" not in row:
-            raise ObservationError(f"{path.name}, line {number}: a label needs `subject` and `label`")
-        found[str(row["subject"])] = row["label"]
-    return found

@@ -89,6 +89,64 @@ FIRST_TOKEN_SECONDS: Final = Histogram(
     buckets=SHORT,
 )
 
+# -- assertions: each process that judges, and the one of a group that reads the pipelines ----------------------------
+
+ASSERTION_EVALUATED: Final = Counter(
+    "descant_assertion_evaluated",
+    "Examples that this process gave the assertion; one that is judged again because its window changed counts again.",
+    ["assertion"],
+)
+ASSERTION_ABSTAINED: Final = Counter(
+    "descant_assertion_abstained", "Of these, those that it could not judge, and said so.", ["assertion"]
+)
+ASSERTION_FIRED: Final = Counter("descant_assertion_fired", "Of these, those that it found wrong.", ["assertion"])
+ASSERTION_ERRORS: Final = Counter(
+    "descant_assertion_errors",
+    "Of these, those that broke the assertion: raised, timed_out, or refused (what it returned is no severity).",
+    ["assertion", "fault"],
+)
+ASSERTION_LATE: Final = Counter(
+    "descant_assertion_late", "Examples left out because they came later than the assertion allows.", ["assertion"]
+)
+ASSERTION_SECONDS: Final = Gauge(
+    "descant_assertion_seconds",
+    "Duration of one call, quantiles since the process began to judge a partition; the slowest partition's.",
+    ["assertion", "quantile"],
+)
+ASSERTION_SEVERITY: Final = Gauge(
+    "descant_assertion_severity",
+    "Severities found, quantiles since the process began to judge a partition; the highest partition's.",
+    ["assertion", "quantile"],
+)
+ASSERTION_STATE: Final = Gauge(
+    "descant_assertion_state",
+    "1 for the state that the assertion is in: untried, healthy, silent (1,000 examples and never fired), failing "
+    "(recent examples broke it) or broken (most of them did, or it hung and is no longer called).",
+    ["assertion", "state"],
+)
+FLAGS: Final = Counter(
+    "descant_flags", "Records written to `assertions.flags`: provisional, standing, withdrawn.", ["assertion", "state"]
+)
+FLAG_SECONDS: Final = Histogram(
+    "descant_flag_seconds",
+    "From an example's time on its topic until its flag is handed to Kafka, at its first writing.",
+    ["assertion"],
+    buckets=SHORT,
+)
+ENFORCED: Final = Counter(
+    "descant_enforced", "Decisions of assertions that enforce, by decision.", ["assertion", "decision"]
+)
+INTAKE_OPEN: Final = Gauge("descant_intake_open_requests", "Requests that the intake holds.", ["pipeline"])
+INTAKE_BEHIND_SECONDS: Final = Gauge(
+    "descant_intake_behind_seconds", "Age of the last record that the intake has read; 0 at the ends of its topics.",
+    ["group"],
+)  # fmt: skip
+INTAKE_UNREADABLE: Final = Counter(
+    "descant_intake_unreadable",
+    "Records of the pipelines that cannot be judged: not whole, no JSON, or too large.",
+    ["group"],
+)
+
 # -- the process ------------------------------------------------------------------------------------------------------
 
 PRODUCER_QUEUE: Final = Gauge("descant_producer_queue", "Records that are produced and not acknowledged yet.")

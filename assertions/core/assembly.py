@@ -25,6 +25,8 @@ from streams.errors import RecordError
 GRACE_SECONDS: Final = 60.0
 # Closed serials that are remembered to ignore what zombies still write about them.
 CLOSED_MAX: Final = 100_000
+# Outranked values of one request that are kept until its answer says which of them it rests on.
+OLDER_MAX: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,17 @@ class _Request:
     all_parts: dict[int, tuple[str, _Part]] = field(default_factory=dict)
     """id(held) → its stage and value, current or not."""
     texts: dict[tuple[str, tuple[int, ...], str], Text] = field(default_factory=dict)
+    older: dict[tuple[str, tuple[int, ...], str], _Part] = field(default_factory=dict)
+    """(stage, path, lineage) → what was outranked: an answer may rest on an older attempt that was complete."""
     emitted: dict[str, Observation] = field(default_factory=dict)
     first: dict[tuple[str, int], int] = field(default_factory=dict)
     """(topic, partition) → the lowest offset of its records there."""
+
+    def outrank(self, stage: str, part: _Part) -> None:
+        envelope = part.held.envelope
+        self.older[stage, envelope.path, format_lineage(envelope.lin)] = part
+        if len(self.older) > OLDER_MAX:
+            del self.older[next(iter(self.older))]
 
 
 class Assembler:
@@ -110,6 +120,7 @@ class Assembler:
         request.all_parts[id(part.held)] = (stage, part)
         match request.view.admit(part.held):
             case Verdict.OUTRANKED:
+                request.outrank(stage, part)
                 return []
             case Verdict.OUTRANKS:
                 return self._select(serial, request)
@@ -133,7 +144,7 @@ class Assembler:
             rests_on = set(self._keys(observation))
             fits = not (rests_on & wrong) and observation.is_complete
             events.append(Closed(observation.id) if fits else Superseded(observation.id))
-        return events
+        return events + self._standing_again(serial, request, decided, wrong)
 
     def dropped(self, serial: Serial) -> list[Event]:
         """The request was closed without an answer, as the repetition of another one."""
@@ -158,6 +169,34 @@ class Assembler:
         return len(self._requests)
 
     # ---- inside
+
+    def _standing_again(
+        self,
+        serial: Serial,
+        request: _Request,
+        decided: dict[NodeKey, RunId],
+        wrong: set[tuple[str, tuple[int, ...]]],
+    ) -> list[Event]:
+        """What was outranked and is what the answer rests on all the same."""
+        back: dict[tuple[str, tuple[int, ...]], _Part] = {}
+        for (stage, path, _), part in request.older.items():
+            key, entries = (stage, path), part.held.entries
+            if not part.is_complete or (key in request.parts and key not in wrong):
+                continue
+            if any(decided.get(node, run) != run for node, run in entries):
+                continue
+            if key not in back or entries > back[key].held.entries:
+                back[key] = part
+        if not back:
+            return []
+        request.parts = {key: part for key, part in request.parts.items() if key not in wrong} | back
+        found = {
+            observation.id: observation
+            for (stage, _), part in back.items()
+            for observation in self._observations(serial, request, stage, part)
+            if observation.is_complete
+        }
+        return [event for each in found.values() for event in (Seen(each), Closed(each.id))]
 
     def _straggler(self, serial: Serial, stage: str, incoming: Incoming) -> list[Event]:
         """An item that was read after its request's answer. It stands if it agrees with the answer."""
@@ -217,6 +256,9 @@ class Assembler:
             stage, part = request.all_parts[id(held)]
             request.parts[stage, held.envelope.path] = part
         kept = {id(held) for held in current}
+        for key, (stage, part) in request.all_parts.items():
+            if key not in kept:
+                request.outrank(stage, part)
         request.all_parts = {key: value for key, value in request.all_parts.items() if key in kept}
         now: dict[str, Observation] = {}
         for (stage, _), part in request.parts.items():
@@ -275,6 +317,7 @@ class Assembler:
             plan=envelope.plan or None,
             trace=envelope.traceparent or None,
             source=last.source,
+            revisions=parts[-1].held.envelope.revisions,
         )
 
     def _keys(self, observation: Observation) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from assertions.core.consistency import ConsistencyRule
 
 PER_REQUEST: Final = "request"
-Enforcement: TypeAlias = Literal["abort"]
+Enforcement: TypeAlias = Literal["abort", "retry", "replace"]
 ENFORCEMENTS: Final[tuple[Enforcement, ...]] = get_args(Enforcement)
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,119}")
 
@@ -118,7 +118,9 @@ class Assertion:
     is_early: bool = False
     """Judges a text while it is generated, not only when it has ended."""
     enforce: Enforcement | None = None
-    """What is done about a request that it flags; None: reported only."""
+    """What is done about what it flags; None: reported only."""
+    retries: int = 1
+    """How often it asks for another output of one item."""
     options: Mapping[str, Any] = field(default_factory=dict)
     is_async: bool = field(init=False)
 

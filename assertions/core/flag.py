@@ -93,9 +93,11 @@ class FlagDetail(Model):
     window: tuple[str, ...] = ()
     """Ids of the observations that it was judged against, nearest last."""
     correction: CorrectionRef | None = None
-    decision: Literal["abort"] | None = None
-    """What the assertion enforces: "abort" asks the pipeline to end the request, whose answer then says so, unless it
-    was answered first."""
+    decision: Literal["abort", "retry", "replace"] | None = None
+    """What was asked of the pipeline, which does it unless the request was answered first. abort: the answer says so.
+    retry, replace: the stage gives another output, and this flag is withdrawn with the one that it is about."""
+    replacement: Any = None
+    """Of "replace": the output that stands in place of the flagged one."""
     versions: Versions = Versions()
 
 
@@ -192,7 +194,8 @@ def make_flag(
             ),
             window=(finding.references or window)[-WINDOW_REFERENCES_MAX:],
             correction=None if correction is None else _proposed(correction, observation),
-            decision=assertion.enforce,
+            decision=assertion.enforce if _may_enforce(assertion, observation) else None,
+            replacement=None if finding.instead is None else _Room(CORRECTION_BYTES_MAX, None).put(finding.instead),
             versions=Versions(plan=observation.plan, model=observation.model),
         ),
     )
@@ -202,6 +205,10 @@ def rfc3339(seconds: float) -> str:
     """UTC with microseconds. Times before year 1 or after 9999 are cut to those."""
     within = min(max(seconds, -62_135_596_800.0), 253_402_300_799.0)
     return datetime.fromtimestamp(within, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _may_enforce(assertion: Assertion, observation: Observation) -> bool:
+    return assertion.enforce == "abort" or observation.revisions < assertion.retries
 
 
 class _Room:

@@ -67,6 +67,8 @@ class Observation:
     """W3C traceparent of the request."""
     source: str | None = None
     """"topic:partition:offset" of the (last) record; where a value too large for a flag can be read."""
+    revisions: int = 0
+    """How many wishes for another output the last stage's run has heeded."""
 
     stage: str = field(init=False, repr=False, compare=False)
     id: str = field(init=False, repr=False, compare=False)
@@ -102,7 +104,7 @@ class Observation:
             "path": self.path,
             "time": self.time,
         }
-        for name in ("request", "run", "model", "plan", "trace", "source"):
+        for name in ("request", "run", "model", "plan", "trace", "source", "revisions"):
             if given := getattr(self, name):
                 line[name] = given
         if not self.is_complete:
@@ -137,6 +139,7 @@ class Observation:
                 plan=line.get("plan"),
                 trace=line.get("trace"),
                 source=line.get("source"),
+                revisions=int(line.get("revisions", 0)),
             )
         except KeyError as missing:
             raise ObservationError(f"an observation needs the field {missing}") from None

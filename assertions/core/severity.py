@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
 from assertions.core.observation import canonical
 from assertions.errors import SeverityRefusedError
 
@@ -48,8 +50,10 @@ class Severity:
 
     value: float
     why: str = ""
-    """One sentence for the person who sees the alert."""
+    """One sentence for the person who sees the alert, and the hint of a retry."""
     correction: Correction | None = None
+    instead: Any = None
+    """For enforce="replace": the output that stands in place of the flagged one."""
 
 
 WHY_CHARACTERS_MAX: Final = 2_000
@@ -65,6 +69,8 @@ class Finding:
     severity: float
     why: str = ""
     correction: Correction | None = None
+    instead: Any = None
+    """JSON of the replacement."""
     references: tuple[str, ...] = ()
     """Ids of the other observations that it rests on."""
 
@@ -133,7 +139,11 @@ def judged(returned: Any, seconds: float = 0.0) -> Outcome:
         return Judged((), seconds)
     if detail.correction is not None and not _is_json(detail.correction):
         raise SeverityRefusedError("returned a Correction that JSON cannot hold: give plain values in it.")
-    return Judged((Finding("", value, _shortened(str(detail.why)), detail.correction),), seconds)
+    try:
+        instead = to_jsonable_python(detail.instead)
+    except PydanticSerializationError:
+        raise SeverityRefusedError("returned an `instead` that JSON cannot hold.") from None
+    return Judged((Finding("", value, _shortened(str(detail.why)), detail.correction, instead),), seconds)
 
 
 def _shortened(why: str) -> str:

@@ -14,7 +14,7 @@ import tempfile
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -25,11 +25,12 @@ from confluent_kafka import Consumer, TopicPartition
 from assertions.core.definition import Assertion
 from assertions.core.flaglog import FlagLog
 from assertions.core.fold import Checkpoint, Fold
-from assertions.core.health import Health
 from assertions.core.log import decode_batch
 from assertions.judging import Judge
+from assertions.processor.measured import Measured
 from assertions.processor.publisher import Publisher
 from assertions.processor.topics import app_id, log_topic
+from streams.core.plan import Plan
 from streams.settings import KafkaSettings
 
 T = TypeVar("T")
@@ -68,18 +69,25 @@ class _Partition:
 class Processor:
     """The judging of one process. `app` is an ordinary Faust app; `Runner` starts and stops it."""
 
-    def __init__(self, kafka: KafkaSettings, group: str, assertions: Iterable[Assertion], partitions: int) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        group: str,
+        assertions: Iterable[Assertion],
+        partitions: int,
+        plans: Mapping[str, Plan],
+    ) -> None:
         self._kafka: Final = kafka
         self._group: Final = group
         self._assertions: Final = list(assertions)
-        self._publisher: Final = Publisher(kafka, group)
+        self._publisher: Final = Publisher(kafka, group, plans)
         self._flags: Final = FlagLog()
         self._partitions: Final[dict[int, _Partition]] = {}
         # One thread folds: users' functions may block, and the agent's loop must answer the group meanwhile.
         self._thread: Final = ThreadPoolExecutor(1, "fold")
         self._instance: Final = uuid.uuid4().hex[:8]
         self._health_at = 0.0
-        self._past: dict[str, Health] = {}
+        self._measured: Final = Measured()
         # Faust makes its folder even where it keeps nothing on disk, and by default in the working directory.
         self._folder: Final = tempfile.TemporaryDirectory(prefix="descant-assertions-", ignore_cleanup_errors=True)
         self.app: Final = faust.App(
@@ -181,8 +189,7 @@ class Processor:
 
     def _fold(self, partition: _Partition, number: int, records: Sequence[tuple[int, bytes]]) -> None:
         batches = [(offset, decode_batch(value)) for offset, value in records]
-        flags = partition.fold.take_all(batches, time.time())
-        self._publisher.enforce(flags)
+        flags = self._publisher.enforce(partition.fold.take_all(batches, time.time()))
         self._publisher.write(number, self._flags.admit(number, flags))
         if partition.is_replaying and records[-1][0] + 1 >= partition.end:
             partition.is_replaying = False
@@ -214,6 +221,7 @@ class Processor:
                 dropped.has_room.set()
                 dropped.judge.close()
                 self._flags.forget(number)
+                self._measured.forget(dropped)
 
     def _states(self) -> dict[str, dict[str, Any]]:
         """Health over this process's partitions: counts add up, the worst state is shown."""
@@ -223,6 +231,7 @@ class Processor:
             for name, evaluator in partition.fold.engine.evaluators.items():
                 evaluator.health.is_suspended = partition.judge.is_suspended(evaluator.assertion)
                 state = evaluator.health.to_json()
+                self._measured.count(partition, name, state)
                 there = together.setdefault(name, state)
                 if there is state:
                     continue
@@ -236,6 +245,8 @@ class Processor:
                     there[quantile] = max(
                         (v for v in (there[quantile], state[quantile]) if v is not None), default=None
                     )
+        for name, state in together.items():
+            self._measured.show(name, state)
         return together
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ from assertions.errors import AssertionSetupError
 from assertions.judging import Judge
 from assertions.processor.routing import Routes
 from assertions.processor.topics import LOG_RECORD_BYTES_MAX, log_topic
+from streams import metrics
 from streams.core.control import decode_control
 from streams.core.lineage import Serial
 from streams.core.plan import Plan
@@ -108,8 +109,10 @@ class Intake:
         self._on_ready: Final = on_ready
         self._is_ready = False
         """All partitions are assigned."""
-        self.unreadable = 0
+        self._unreadable: Final = metrics.INTAKE_UNREADABLE.labels(group)
         """Records that were not ours or not whole; the pipeline itself dead-letters those."""
+        self._read_count: Final = metrics.RECORDS.labels(intake_group(group))
+        self._behind: Final = metrics.INTAKE_BEHIND_SECONDS.labels(group)
 
     @property
     def topics(self) -> list[str]:
@@ -191,6 +194,7 @@ class Intake:
             now = time.monotonic()
             if messages:
                 last_records = now
+                self._read_count.inc(len(messages))
             events = [event for message in messages for event in self._read(message)]
             events += self._close(now, total)
             is_tick = now - last_tick >= TICK_SECONDS
@@ -216,6 +220,10 @@ class Intake:
     def _tick(self, *, is_idle: bool) -> list[Event]:
         if is_idle and self._is_ready:
             self._latest = max(self._latest, self._clock() - TICK_BEHIND_SECONDS)
+        is_at_ends = all(math.isinf(until) for until in self._read_until.values())
+        self._behind.set(0 if is_at_ends else max(0.0, self._clock() - self._latest))
+        for pipeline, assembler in self._assemblers.items():
+            metrics.INTAKE_OPEN.labels(pipeline).set(assembler.open_count)
         return [event for each in self._assemblers.values() for event in each.expire(self._latest)]
 
     def _produce(self, producer: Producer, partition: int, record: bytes) -> None:
@@ -227,7 +235,7 @@ class Intake:
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
                     raise
-                self.unreadable += 1
+                self._unreadable.inc()
                 log.warning("example too large to judge", bytes=len(record), bytes_max=LOG_RECORD_BYTES_MAX)
                 return
             else:
@@ -271,7 +279,7 @@ class Intake:
             self._latest = max(self._latest, at)
             return assembler.record(Incoming(topic, partition, offset, at, envelope, message.value()))
         except RecordError as refused:
-            self.unreadable += 1
+            self._unreadable.inc()
             log.warning("record not understood", topic=topic, partition=partition, offset=offset, code=refused.code)
             return []
 

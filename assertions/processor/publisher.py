@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from pydantic import ValidationError
 
-from assertions.core.flag import Flag, FlagState
+from assertions.core.flag import Flag
+from assertions.processor.enforcing import Enforcer
 from assertions.processor.topics import FLAGS, HEALTH
+from streams import metrics
+from streams.core.plan import Plan
+from streams.core.record import Headers
 from streams.errors import BrokerError
-from streams.runtime.topics import requests_topic
 from streams.settings import KafkaSettings
 
 FLUSH_SECONDS: Final = 30.0
-# Aborted requests that are remembered: a text that goes on raises its flag again, and asking once is enough.
-ABORTED_MAX: Final = 10_000
 # A flag of a replay is not older than the first reading of its record, up to what clocks of two machines differ.
 CLOCK_MARGIN_SECONDS: Final = 60.0
 
@@ -27,11 +28,11 @@ CLOCK_MARGIN_SECONDS: Final = 60.0
 class Publisher:
     """Of one process. A refused record is raised at the next call: nothing is lost in silence."""
 
-    def __init__(self, kafka: KafkaSettings, group: str) -> None:
+    def __init__(self, kafka: KafkaSettings, group: str, plans: Mapping[str, Plan]) -> None:
         self._kafka: Final = kafka
         self._group: Final = group
         self._refused: BrokerError | None = None
-        self._aborted: Final[OrderedDict[tuple[str, str], None]] = OrderedDict()
+        self._enforcer: Final = Enforcer(plans)
         self._producer: Final = Producer(
             {
                 **kafka.client(),
@@ -48,31 +49,25 @@ class Publisher:
             self._refused = BrokerError(f"{message.topic()} does not take a record: {error}")
 
     def write(self, fold: int, flags: Iterable[Flag]) -> None:
-        headers: list[tuple[str, str | bytes | None]] = [("group", self._group.encode()), ("fold", b"%d" % fold)]
+        headers: Headers = [("group", self._group.encode()), ("fold", b"%d" % fold)]
         for flag in flags:
             self._send(FLAGS, flag.subject, flag.to_bytes(), [*headers, ("ce_id", flag.id.encode())])
+            metrics.FLAGS.labels(flag.assertion, flag.state.value).inc()
+            if flag.data.revision == 1:
+                seconds = time.time() - datetime.fromisoformat(flag.time).timestamp()
+                metrics.FLAG_SECONDS.labels(flag.assertion).observe(max(0.0, seconds))
         self._producer.poll(0)
         self._check()
 
-    def enforce(self, flags: Iterable[Flag]) -> None:
-        """Ask the pipelines to end what must not go on, as any client may cancel a request.
-
-        Before the flags are written, and again on a replay: a cancel of a request that has its answer does nothing, and
-        a decision on the record that was never carried out would be worse.
-        """
-        for flag in flags:
-            request = flag.pipeline, flag.data.lineage.request
-            if flag.data.decision is None or flag.state is not FlagState.PROVISIONAL or request in self._aborted:
-                continue
-            self._aborted[request] = None
-            if len(self._aborted) > ABORTED_MAX:
-                self._aborted.popitem(last=False)
-            headers: list[tuple[str, str | bytes | None]] = [
-                ("kind", b"cancel"),
-                ("reason", reason_of(flag).encode()),
-                ("stage", flag.data.lineage.stages[-1].encode()),
-            ]
-            self._send(requests_topic(flag.pipeline), request[1], None, headers)
+    def enforce(self, flags: Iterable[Flag]) -> list[Flag]:
+        """Ask of the pipelines what these flags have decided; the flags as they are to be written."""
+        written, orders = self._enforcer.take(flags)
+        for order in orders:
+            self._send(order.topic, order.key, order.value, order.headers)
+        for flag in written:
+            if flag.data.decision is not None and flag.data.revision == 1:
+                metrics.ENFORCED.labels(flag.assertion, flag.data.decision).inc()
+        return written
 
     def health(self, instance: str, states: Mapping[str, Mapping[str, Any]]) -> None:
         for name, state in states.items():
@@ -80,7 +75,7 @@ class Publisher:
             self._send(HEALTH, f"{name}/{self._group}/{instance}", json.dumps(body).encode(), [])
         self._producer.poll(0)
 
-    def _send(self, topic: str, key: str, value: bytes | None, headers: list[tuple[str, str | bytes | None]]) -> None:
+    def _send(self, topic: str, key: str, value: bytes | None, headers: Headers) -> None:
         while True:
             try:
                 self._producer.produce(topic, value, key, headers=headers)
@@ -144,10 +139,3 @@ class Publisher:
             return int(fold), Flag.from_bytes(message.value() or b"")
         except ValidationError:
             return None  # of another version of Descant; its ids are others too
-
-
-def reason_of(flag: Flag) -> str:
-    """For the answer of the request that it ends; never the example."""
-    about = flag.data.assertion
-    found = f"severity {flag.severity:.3g}, flag {flag.id}"
-    return f"assertion {about.name} (version {about.version}) ended the request: {found}"

@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from assertions.core.definition import Assertion
 from assertions.errors import AssertionSetupError
 from assertions.processor.agents import Processor
+from assertions.processor.enforcing import check_enforceable
 from assertions.processor.intake import Intake, intake_group
 from assertions.processor.topics import group_topics, shared_topics
 from streams.core.plan import Plan
@@ -42,7 +43,8 @@ class Runner:
         if not self._assertions:
             raise AssertionSetupError("there is no assertion to run. Name the modules that define them.")
         self._partitions: Final = partitions
-        self._plans: Final = list(plans)
+        self._plans: Final = {plan.pipeline: plan for plan in plans}
+        check_enforceable(self._assertions, self._plans)
         self._with_intake: Final = with_intake
         self._failure: BaseException | None = None
         self._intake: Intake | None = None
@@ -52,13 +54,18 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._ready, self._ended = asyncio.Event(), asyncio.Event()
         await asyncio.to_thread(self._make_topics)
-        self._processor = Processor(self._kafka, self._group, self._assertions, self._partitions)
+        self._processor = Processor(self._kafka, self._group, self._assertions, self._partitions, self._plans)
         self._processor.app.loop = self._loop
         await self._processor.app.start()
         self._crashed = asyncio.ensure_future(self._processor.app.wait_until_stopped())
         if self._with_intake:
             self._intake = Intake(
-                self._kafka, self._group, self._assertions, self._partitions, self._plans, on_ready=self._say_ready
+                self._kafka,
+                self._group,
+                self._assertions,
+                self._partitions,
+                self._plans.values(),
+                on_ready=self._say_ready,
             )
             self._thread = threading.Thread(target=self._run_intake, args=(self._intake,), name="intake", daemon=True)
             self._thread.start()

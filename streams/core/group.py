@@ -14,6 +14,7 @@ from streams.core.lineage import Layout, Lineage, Path, RunId
 from streams.core.plan import InputMode, OnError, Plan, StagePlan
 from streams.core.reconvergence import Digest, Meetings
 from streams.core.record import Kind
+from streams.core.revision import REVISIONS_MAX, Revision
 from streams.core.text import Change, Piece, Text, decode_piece
 from streams.core.view import Held, Verdict, View
 from streams.errors import RecordError
@@ -100,6 +101,11 @@ class Group:
         if region is not None:
             region.groups.append(self)
         self.records: Final[list[Held]] = []
+        self.revisions: tuple[Revision, ...] = ()
+        """What a run must heed: wishes for the runs of the ancestors that are current, in log order."""
+        self._wishes: Final[list[tuple[Held, Revision]]] = []
+        self._heeded: tuple[int, ...] = ()
+        """Offsets of `revisions`."""
         self._view = View()
         self._clear()
 
@@ -125,6 +131,27 @@ class Group:
 
     def add(self, held: Held) -> Delta:
         """Take a record of this group. Raises RecordError when a text's writer erred; the record is then ignored."""
+        delta = self._take(held)
+        return Delta.SUPERSEDED if self._wishes and self._choose() else delta
+
+    def revise(self, held: Held, revision: Revision) -> Delta:
+        """Take a wish for another run. `held.entries` names the runs of the node's ancestors, not its own: a later
+        owner cannot know on what exactly a run of an earlier one was made."""
+        if any(known.id == revision.id for _, known in self._wishes):
+            return Delta.NONE
+        self._wishes.append((held, revision))
+        return Delta.SUPERSEDED if self._choose() else Delta.NONE
+
+    def _choose(self) -> bool:
+        """Whether what a run must heed is other than before."""
+        runs = self._view.runs
+        fitting = [w for w in self._wishes if all(runs.get(node) == run for node, run in w[0].entries)]
+        heeded = fitting[:REVISIONS_MAX]
+        before, self._heeded = self._heeded, tuple(held.offset for held, _ in heeded)
+        self.revisions = tuple(revision for _, revision in heeded)
+        return self._heeded != before
+
+    def _take(self, held: Held) -> Delta:
         if self.region is not None:
             self.region.changed()
         verdict = self._view.admit(held)
@@ -268,11 +295,18 @@ class Group:
     def text_error(self, k: int) -> Held | None:
         return self._texts[k].error
 
+    @property
+    def replacement(self) -> bytes | None:
+        """The output that somebody wants in place of the function's; the last wish counts."""
+        return next((r.value for r in reversed(self.revisions) if r.value is not None), None)
+
     def selection(self) -> bytes:
-        """8 bytes that name the node and exactly the current records (PROTOCOL §6.2)."""
+        """8 bytes that name the node, exactly the current records, and the wishes that were heeded (PROTOCOL §6.2)."""
         hashed = hashlib.blake2b(repr((self.shape.stage.name, self.path)).encode(), digest_size=8)
         for source, offset in sorted((r.source, r.offset) for r in self._current):
             hashed.update(b"%d:%d;" % (source, offset))
+        for offset in self._heeded:
+            hashed.update(b"revise:%d;" % offset)
         return hashed.digest()
 
     def digests(self) -> tuple[Digest, ...]:

@@ -36,6 +36,7 @@ class Kind(enum.StrEnum):
     FENCE = "fence"  # shuts out older writers of a text
     CANCEL = "cancel"
     FAIL = "fail"
+    REVISE = "revise"  # asks a stage's slot for another run of a node
 
 
 KINDS: Final = {kind.value.encode(): kind for kind in Kind}
@@ -65,6 +66,8 @@ class Envelope(NamedTuple):
     """Of a text: the incarnation that wrote token 0."""
     w: RunId | None = None
     """Of a text: the incarnation that wrote this record."""
+    revisions: int = 0
+    """Of what a run gave: how many wishes for another one it has heeded (docs/decisions/enforcing.md)."""
     digests: tuple[tuple[str, int], ...] = ()
     """(stage, sum of path-and-run hashes) where inputs meet again below a join."""
 
@@ -89,6 +92,8 @@ class Envelope(NamedTuple):
         if self.base is not None and self.w is not None:
             found.append(("base", str(self.base).encode()))
             found.append(("w", str(self.w).encode()))
+        if self.revisions:
+            found.append(("revisions", b"%d" % self.revisions))
         if self.digests:
             found.append(("digests", ",".join(f"{s}={d:x}" for s, d in self.digests).encode()))
         return found
@@ -120,6 +125,7 @@ def parse_envelope(headers: Iterable[tuple[str, bytes | None]] | None) -> Envelo
             position=_count(raw, "pos") if kind is Kind.CHUNK else 0,
             base=parse_run(raw["base"].decode("ascii")) if "base" in raw else None,
             w=parse_run(raw["w"].decode("ascii")) if "w" in raw else None,
+            revisions=_count(raw, "revisions") if "revisions" in raw else 0,
             digests=_digests(raw),
         )
     except KeyError as missing:

@@ -16,8 +16,12 @@ from streams.core.lineage import Path, RunId, Serial
 from streams.core.offsets import Marks, OpenOffsets, SlotMetadata
 from streams.core.plan import REQUEST, StageKind
 from streams.core.record import Envelope, Kind
+from streams.core.revision import decode_revision
 from streams.core.view import Held
 from streams.errors import RecordError
+
+HOME: Final = 0
+"""The source that a slot keeps its epoch in, and that all wishes for runs of its nodes are on."""
 
 FAN_OUT_MAX: Final = 10_000
 """Children of one fork. More is nearly always a stage that does not end; it would hold memory at every join."""
@@ -29,9 +33,9 @@ class Request:
 
     id: str
     serial: Serial
-    deadline: int
-    traceparent: str
-    hold: bool
+    deadline: int = 0
+    traceparent: str = ""
+    hold: bool = False
     nodes: dict[Path, Node] = field(default_factory=dict)
     broadcast: dict[Path, list[Held]] = field(default_factory=dict)
     under: dict[Path, list[Node]] = field(default_factory=dict)
@@ -188,7 +192,10 @@ class Slot:
         if source == self._accepted and envelope.serial is None:
             envelope = envelope._replace(serial=Serial(self.partition, offset))
         serial = envelope.serial
-        relevant = serial is not None and (source != self._accepted or envelope.kind is Kind.ITEM)
+        is_wish = envelope.kind is Kind.REVISE
+        relevant = serial is not None and (source != self._accepted or is_wish or envelope.kind is Kind.ITEM)
+        if is_wish and envelope.stage != self._name:
+            relevant = False  # of another stage that reads this topic
         if serial is None or not relevant or self._is_closed(serial):
             self.offsets[source].saw(offset, None)
             return
@@ -196,7 +203,10 @@ class Slot:
         try:
             if envelope.plan != self._plan_digest:
                 raise RecordError("the record belongs to another version of the flow", code="record.plan")
-            yield from self._place(source, offset, envelope, value, serial)
+            if is_wish:
+                yield from self._revise(source, offset, envelope, value, serial)
+            else:
+                yield from self._place(source, offset, envelope, value, serial)
         except RecordError as error:
             yield Reject(source, offset, envelope, value, error)
 
@@ -211,26 +221,50 @@ class Slot:
             if source == shape.forwarder:
                 yield Emit(None, envelope, value)
             return
-        request = self.requests.get(serial)
-        if request is None:
-            request = self.requests[serial] = Request(
-                envelope.id, serial, envelope.deadline, envelope.traceparent, envelope.hold
-            )
+        request = self._request(envelope, serial)
         held = Held(envelope, value, source, offset, entries)
         if depth < shape.depth:
             request.broadcast.setdefault(path, []).append(held)
             for node in tuple(request.under.get(path, ())):
                 yield from self._add(node, held)
             return
-        node_path = path[: shape.depth]
-        found = request.nodes.get(node_path)
+        yield from self._add(self._node(request, path[: shape.depth]), held)
+
+    def _request(self, envelope: Envelope, serial: Serial) -> Request:
+        found = self.requests.get(serial)
         if found is None:
-            found = request.nodes[node_path] = Node(request, Group(shape, node_path, self._region(request, node_path)))
-            for prefix in shape.broadcast_depths:
+            found = self.requests[serial] = Request(envelope.id, serial)
+        if not found.deadline:  # a wish can be read before anything else of its request, and names none
+            found.deadline, found.traceparent, found.hold = envelope.deadline, envelope.traceparent, envelope.hold
+        return found
+
+    def _node(self, request: Request, path: Path) -> Node:
+        found = request.nodes.get(path)
+        if found is None:
+            found = request.nodes[path] = Node(request, Group(self.shape, path, self._region(request, path)))
+            for prefix in self.shape.broadcast_depths:
                 request.under.setdefault(path[:prefix], []).append(found)
                 for earlier in request.broadcast.get(path[:prefix], ()):
                     found.group.add(earlier)
-        yield from self._add(found, held)
+        return found
+
+    def _revise(
+        self, source: int, offset: int, envelope: Envelope, value: bytes | None, serial: Serial
+    ) -> Iterator[Effect]:
+        if source != HOME:  # there all wishes of a node have one order
+            raise RecordError("a wish for another run is not on the stage's home topic", code="record.revision")
+        if len(envelope.path) != self.shape.depth:
+            raise RecordError("a wish for another run names no node of the stage", code="record.revision")
+        revision = decode_revision(value)
+        own = self.shape.layout.index[self._name]
+        entries = self.shape.layout.entries(envelope.stage, envelope.path, envelope.lin)
+        held = Held(envelope, None, source, offset, [entry for entry in entries if entry[0][0] != own])
+        node = self._node(self._request(envelope, serial), envelope.path)
+        if node.group.revise(held, revision) is Delta.SUPERSEDED:
+            yield from self._void(node)
+            if not self.is_replaying:
+                yield from self._advance(node)
+                yield from self._settle_region(node)
 
     def _region(self, request: Request, path: Path) -> Region | None:
         meetings = self.shape.meetings
@@ -305,7 +339,11 @@ class Slot:
         return node.run
 
     def _start(self, node: Node) -> Iterator[Effect]:
-        yield Start(self._new_run(node))
+        run, replacement = self._new_run(node), node.group.replacement
+        if replacement is None or self.shape.stage.kind is not StageKind.MAP:
+            yield Start(run)
+        else:
+            yield from self.returned(run, Value(replacement))
 
     def _stand_in(self, node: Node, instead: Instead) -> Iterator[Effect]:
         """A tombstone or an error among the inputs makes the output the same, without running the node."""
@@ -399,6 +437,7 @@ class Slot:
             traceparent=request.traceparent,
             hold=request.hold,
             total=total,
+            revisions=len(group.revisions),
             digests=group.digests(),
         )
 

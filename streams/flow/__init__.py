@@ -1,7 +1,8 @@
 """The programming model: stages, tracing, and the plan that the runtime carries out."""
 
+from streams.flow.hints import hints
 from streams.flow.pipeline import Pipeline, Stage
 from streams.flow.stream import Stream
 from streams.flow.values import Chunk, Drop, Failed, Prompt
 
-__all__ = ["Chunk", "Drop", "Failed", "Pipeline", "Prompt", "Stage", "Stream"]
+__all__ = ["Chunk", "Drop", "Failed", "Pipeline", "Prompt", "Stage", "Stream", "hints"]

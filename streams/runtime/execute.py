@@ -19,6 +19,7 @@ from streams.core.view import Held
 from streams.errors import DescantError
 from streams.flow import Chunk, Drop, Prompt, Stream
 from streams.flow import Failed as FailedItem
+from streams.flow.hints import told
 
 OnChild = Callable[[bytes], None]
 
@@ -41,6 +42,12 @@ class StageCode:
         """A plain `def` over plain values: called where it stands, without a task."""
 
     def call_inline(self, run: Run, on_child: OnChild) -> Result:
+        if run.node.group.revisions:
+            with told(_hints(run)):
+                return self._call_inline(run, on_child)
+        return self._call_inline(run, on_child)
+
+    def _call_inline(self, run: Run, on_child: OnChild) -> Result:
         try:
             returned = self._function(**self._arguments(run, None))
             if self.stage.kind is not StageKind.FORK:
@@ -53,8 +60,9 @@ class StageCode:
 
     async def call(self, run: Run, wake: asyncio.Event, on_child: OnChild) -> Result:
         try:
-            async with asyncio.timeout(self.stage.timeout_seconds):
-                return await self._call(run, wake, on_child)
+            with told(_hints(run)):
+                async with asyncio.timeout(self.stage.timeout_seconds):
+                    return await self._call(run, wake, on_child)
         except TimeoutError:
             message = f"stage {self.stage.name!r} took longer than {self.stage.timeout_seconds} s, or waited in vain"
             return Failed(Failure("stage.timeout", message, self.stage.name))
@@ -136,6 +144,10 @@ def _problems(error: ValidationError) -> str:
     """Where, and what is wrong there; never the value."""
     found = error.errors(include_input=False, include_url=False, include_context=False)[:5]
     return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in found)
+
+
+def _hints(run: Run) -> list[str]:
+    return [revision.hint for revision in run.node.group.revisions if revision.hint]
 
 
 def _source_type(plan: Plan, source: str) -> Any:

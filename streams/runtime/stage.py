@@ -17,7 +17,7 @@ from streams.core.lineage import Layout, Serial, routing_key
 from streams.core.offsets import SlotMetadata
 from streams.core.partition import partition_of
 from streams.core.plan import StagePlan
-from streams.core.record import Envelope, parse_envelope
+from streams.core.record import Envelope, Kind, parse_envelope
 from streams.core.slot import Effect, Emit, Failed, Reject, Result, Route, Run, Slot, Start, Stop, Wake
 from streams.errors import RecordError
 from streams.flow import Prompt
@@ -165,9 +165,16 @@ class StageSlot:
                 self._route(run, envelope, value)
             case Reject(envelope=envelope, error=error):
                 if self._message is not None:
-                    self._services.reject(self._message, self._code.stage.name, envelope, error)
+                    self._reject(self._message, envelope, error)
             case _:
                 assert_never(effect)
+
+    def _reject(self, message: Message, envelope: Envelope, error: RecordError) -> None:
+        name = self._code.stage.name
+        if envelope.kind is Kind.REVISE:  # of somebody outside the flow, perhaps of an older one: no reason to fail
+            self._services.dead_letter(message, name, Failure(error.code, str(error), name))
+        else:
+            self._services.reject(message, name, envelope, error)
 
     def _start(self, run: Run) -> None:
         if self._code.is_inline:

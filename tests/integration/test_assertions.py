@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from assertions import Flag, FlagState, alerts
 from assertions.processor.runner import ensure_shared
 from assertions.processor.topics import FLAGS
+from streams.broker.ports import free_port
 from streams.settings import KafkaSettings
 from streams.testing import KafkaForTests
 from tests.integration.pipeline_records import PipelineRecords
@@ -206,7 +208,8 @@ def test_processors_share_the_judging_and_take_over_from_each_other(kafka: Kafka
 def test_a_broken_assertion_is_reported_and_stops_nobody(kafka: KafkaForTests) -> None:
     pipeline = PipelineRecords(kafka, "verdict")
     flags = FlagsOf(kafka, pipeline.name)
-    with processor(kafka, pipeline.name, kafka.unique("group")):
+    port = free_port()
+    with processor(kafka, pipeline.name, kafka.unique("group"), "--metrics", str(port)):
         for n in range(20):
             pipeline.item("verdict", pipeline.serial(f"r{n}"), f"r{n}", {**verdict(n), "divisor": 0})
         pipeline.flush()
@@ -225,6 +228,11 @@ def test_a_broken_assertion_is_reported_and_stops_nobody(kafka: KafkaForTests) -
         assert health["fragile"]["state"] == "broken"
         assert "ZeroDivisionError" in health["fragile"]["last_error"]
         assert health["unsure"]["state"] == "healthy"
+        scraped = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+        assert 'descant_assertion_state{assertion="fragile",state="broken"} 1.0' in scraped
+        assert 'descant_assertion_errors_total{assertion="fragile",fault="raised"} 20.0' in scraped
+        assert 'descant_assertion_fired_total{assertion="unsure"} 13.0' in scraped
+        assert 'descant_flags_total{assertion="unsure",state="provisional"} 13.0' in scraped
     flags.close()
 
 

@@ -77,6 +77,8 @@ class Schedule:
     """Longest wait between two things that land from one process: the longer, the more is in flight when it dies."""
     slow_replay: int = 0
     """Longest wait between two reads of a slot that replays: the longer, the more happens meanwhile."""
+    wishes: int = 0
+    """How often somebody outside the flow asks for another run of what a stage gave."""
     accident: Accident | None = None
     """What an operator must not do."""
 

@@ -18,6 +18,7 @@ from tests.simulation.ingesting import REQUESTS, SHORT_MS, Client, IngressProces
 from tests.simulation.process import CONTROL, Process
 from tests.simulation.rules import KEPT, Rules
 from tests.simulation.stages import StageProcess
+from tests.simulation.wishing import Wisher
 from tests.simulation.workers import WorkerProcess
 from tests.simulation.world import World
 
@@ -108,6 +109,8 @@ def simulate(schedule: Schedule, seed: int, rules: Rules = KEPT, script: Script 
     )
     history.targets = history.groups + [g for g in history.groups if g.name in ("workers", "closer")] * 2
     Client(world, [_asked(ask) for ask in schedule.asks], partitions)
+    if schedule.wishes:
+        Wisher(world, plan, partitions, schedule.wishes)
     if schedule.accident is not None:
         world.at(schedule.accident.step, Mishap(history, schedule.accident))
     if script is not None:

@@ -27,7 +27,7 @@ from assertions import (
 from assertions.core.health import HealthState
 from assertions.core.severity import Fault
 from assertions.errors import AssertionSetupError, DuplicateAssertionError
-from assertions.offline import labelled
+from assertions.labels import labelled
 
 
 class Verdict(BaseModel):

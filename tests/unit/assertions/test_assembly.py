@@ -91,6 +91,39 @@ def test_a_run_that_outranks_another_supersedes_what_rested_on_it() -> None:
     assert records.item("verdict", "older", (0,), n=1) == []
 
 
+def test_an_answer_that_rests_on_an_older_run_makes_it_stand_again() -> None:
+    """It was complete before the younger run was (PROTOCOL §9.4)."""
+    records = Records(("report",), ("verdict",))
+    (first,) = records.item("report", "old", n=1)
+    records.item("report", "new", n=2)
+    records.item("verdict", "child", (0,))
+    events = records.assembler.answered(SERIAL, envelope("report", n=1))
+    assert isinstance(first, Seen)
+    closed = {e.observation_id for e in events if isinstance(e, Closed)}
+    gone = {e.observation_id for e in events if isinstance(e, Superseded)}
+    assert values(events) == [("old",)]
+    assert first.observation.id in closed
+    assert len(closed) == 2, "and the child, of which the answer says nothing else"
+    assert len(gone) == 1
+
+
+def test_a_text_that_was_outranked_while_it_grew_stands_when_the_answer_rests_on_it() -> None:
+    records = Records(("draft",))
+
+    def text(kind: Kind, n: int, position: int = 0, words: str = "") -> list[Event]:
+        w = RunId(3, n)
+        given = envelope("draft", n=n)._replace(kind=kind, position=position, base=w, w=w, total=2)
+        return records.record("draft", encode_piece(Piece(position, words, (1,), 1)) if words else None, given)
+
+    text(Kind.CHUNK, 1, 0, "Bolivia")
+    assert values(text(Kind.CHUNK, 2, 0, "Peru")) == [("Peru",)]
+    assert text(Kind.CHUNK, 1, 1, " is") == []
+    assert text(Kind.END, 1) == []
+    events = records.assembler.answered(SERIAL, envelope("draft", n=1))
+    assert values(events) == [("Bolivia is",)]
+    assert [type(e) for e in events] == [Superseded, Seen, Closed]
+
+
 def test_a_text_grows_and_ends() -> None:
     records = Records(("draft",))
     w = RunId(3, 1)

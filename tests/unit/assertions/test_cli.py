@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,7 +17,10 @@ from typer.testing import CliRunner
 from assertions.cli import app, parse_since
 from assertions.core.registry import REGISTRY
 from assertions.errors import AssertionSetupError, ObservationError
-from assertions.offline import read_labels, read_observations
+from assertions.labels import read_labels
+from assertions.offline import read_observations
+
+ROOT = Path(__file__).parents[3]
 
 MODULE = '''
 from assertions import assertion
@@ -67,6 +72,72 @@ def test_labels_are_judged_in_place_of_outputs(module: str, tmp_path: Path) -> N
     result = run("test", str(path), "--module", module, "--name", "cli_doubt", "--labels", str(labels))
     assert [(f["subject"], f["data"]["severity"]) for f in result["flags"]] == [("r2", 0.9)]
     assert result["observations"] == 1
+
+
+def test_labels_of_the_labelling_page_are_a_field_of_the_output(module: str, tmp_path: Path) -> None:
+    path = observations(tmp_path, 0.0, 0.0, 0.0)
+    told = [("r1", "ann", "0.9", 1), ("r1", "ann", "0.4", 2), ("r2", "ann", "0.3", 1), ("r2", "bob", "0.8", 2)]
+    records = (
+        {"id": f"l{n}", "example": example, "model": "m", "labeller": who, "value": value,
+         "labelled_at": f"2026-01-0{day}T00:00:00Z"}
+        for n, (example, who, value, day) in enumerate(told)
+    )  # fmt: skip
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text("".join(json.dumps(record) + "\n" for record in records))
+    options = ["--labels", str(labels), "--label-field", "doubt"]
+    result = run("test", str(path), "--module", module, "--name", "cli_doubt", *options)
+    assert result["observations"] == 1, "ann's second label of r1; the two of r2 disagree"
+    assert result["health"]["cli_doubt"]["errors"] == {"refused": 1}, "a class is text"
+
+
+def test_parquet_gives_the_flags_of_json_lines(module: str, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs descant[parquet]")
+    import pyarrow
+
+    path = observations(tmp_path, 0, 0.5, 0.25, 0)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    columns = {name: [row[name] for row in rows] for name in ("pipeline", "stage", "serial", "request", "time")}
+    columns["value"] = [json.dumps(row["value"]) for row in rows]
+    other = tmp_path / "seen.parquet"
+    parquet.write_table(pyarrow.table(columns), other)
+    options = ["--module", module, "--name", "cli_doubt"]
+    as_lines, as_parquet = run("test", str(path), *options), run("test", str(other), *options)
+    assert len(as_lines["flags"]) == 2
+    assert as_parquet["flags"] == as_lines["flags"]
+
+
+PLUGIN = {
+    "their_checks/__init__.py": """
+from assertions import assertion
+
+@assertion(on="p.s", owner="them")
+def from_a_plugin(value):
+    return value["doubt"] > 0.4
+""",
+    "their_checks-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: their-checks\nVersion: 1.0\n",
+    "their_checks-1.0.dist-info/entry_points.txt": "[descant.assertions]\ntheirs = their_checks\n",
+}
+
+
+def test_assertions_of_an_installed_package_are_found_without_naming_it(tmp_path: Path) -> None:
+    """As pip leaves a package outside the repository: a folder with metadata on the path."""
+    for name, text in PLUGIN.items():
+        (tmp_path / "site" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "site" / name).write_text(text)
+    path = observations(tmp_path, 0, 0.5)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(ROOT)])}
+    done = subprocess.run(
+        [sys.executable, "-m", "assertions", "test", str(path), "--name", "from_a_plugin", "--json"],
+        env=environment, cwd=tmp_path, capture_output=True, check=True, text=True,
+    )  # fmt: skip
+    assert [flag["subject"] for flag in json.loads(done.stdout)["flags"]] == ["r1"]
+    listed = subprocess.run(
+        [sys.executable, "-m", "assertions", "list", "--json"],
+        env=environment, cwd=tmp_path, capture_output=True, check=True, text=True,
+    )  # fmt: skip
+    assert [(row["name"], row["owner"], row["module"]) for row in json.loads(listed.stdout)] == [
+        ("from_a_plugin", "them", "their_checks")
+    ]
 
 
 def test_show_tells_what_an_assertion_is(module: str) -> None:

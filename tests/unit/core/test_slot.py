@@ -11,6 +11,7 @@ from streams.core.lineage import Layout, Path, RunId, Serial
 from streams.core.offsets import SlotMetadata
 from streams.core.plan import REQUEST, OnError, Plan
 from streams.core.record import Envelope, Kind
+from streams.core.revision import REVISIONS_MAX, Revision
 from streams.core.slot import Effect, Emit, Ended, Failed, Reject, Run, Slot, Start, Stop, Value
 from tests.unit.core.plans import plan_of
 
@@ -252,3 +253,115 @@ def test_two_joins_of_one_map_must_have_seen_the_same_runs() -> None:
     again = started(give("x", 3, 2))
     (out,) = emitted(list(z.slot.returned(again, Value(b"whole"))))
     assert out.kind is Kind.ITEM
+
+
+# -- wishes for another run --------------------------------------------------------------------------------------------
+
+
+def wish(
+    driven: Driven, stage: str, name: str, path: Path, *runs: int, value: bytes | None = None, topic: str = ""
+) -> list[Effect]:
+    """That `stage` runs again, said on its home topic of what its run `runs[-1]` gave."""
+    lin = tuple(RunId(1, n) for n in runs)
+    envelope = Envelope("r", Kind.REVISE, SERIAL, driven.plan.digest, stage, path, lin)
+    return driven._record(topic or driven.shape.sources[0], envelope, Revision(name, "shorter", value).encode())
+
+
+def finished(driven: Driven, run: Run) -> bytes:
+    """What its finished run is marked with."""
+    assert len(emitted(list(driven.slot.returned(run, Value(b"w"))))) == 1
+    driven.slot.acked(run)
+    [mark] = driven.slot.committable()[1].marks
+    return mark
+
+
+def test_a_wish_voids_the_run_and_starts_another_that_knows_it() -> None:
+    b = Driven(MAPS, "b").ready()
+    first = started(b.record("a", Kind.ITEM, (), 7))
+    finished(b, first)
+    effects = wish(b, "b", "w1", (), 7, 1)
+    assert isinstance(effects[0], Stop)
+    second = started(effects)
+    assert second.id > first.id
+    assert [r.hint for r in second.node.group.revisions] == ["shorter"]
+    (out,) = emitted(list(b.slot.returned(second, Value(b"x"))))
+    assert (out.lin[-1], out.revisions) == (second.id, 1)
+    assert wish(b, "b", "w1", (), 7, 1) == [], "the same wish, said twice"
+
+
+def test_a_wish_about_an_outdated_ancestor_is_not_heeded() -> None:
+    b = Driven(MAPS, "b").ready()
+    b.record("a", Kind.ITEM, (), 7)
+    second = started(b.record("a", Kind.ITEM, (), 9))
+    assert wish(b, "b", "w1", (), 7, 1) == []
+    assert second.node.run is second
+    third = started(wish(b, "b", "w2", (), 9, 2))
+    # What it was said about is outdated now, and so is the wish.
+    assert started(b.record("a", Kind.ITEM, (), 11)).node is third.node
+    assert third.node.group.revisions == ()
+
+
+def test_wishes_for_one_node_have_a_limit() -> None:
+    b = Driven(MAPS, "b").ready()
+    b.record("a", Kind.ITEM, (), 7)
+    runs = [started(wish(b, "b", f"w{n}", (), 7, n + 1)) for n in range(REVISIONS_MAX)]
+    assert len({run.id for run in runs}) == REVISIONS_MAX
+    assert wish(b, "b", "one more", (), 7, 9) == []
+
+
+def test_a_value_stands_in_place_of_what_the_function_would_give() -> None:
+    b = Driven(MAPS, "b").ready()
+    b.record("a", Kind.ITEM, (), 7)
+    effects = wish(b, "b", "w1", (), 7, 1, value=b'"no comment"')
+    (emit,) = [e for e in effects if isinstance(e, Emit)]
+    assert (emit.value, emit.envelope.lin[-1]) == (b'"no comment"', RunId(1, 2))
+    assert not [e for e in effects if isinstance(e, Start)]
+
+
+def test_a_join_waits_for_all_its_inputs_before_a_value_stands_in() -> None:
+    j = Driven(JOINS, "j").ready()
+    j.record("m", Kind.ITEM, (0,), 7, 1)
+    effects = wish(j, "j", "w1", (), 7, 1, value=b'"instead"')
+    assert not emitted(effects)
+    (out,) = emitted(j.record("f", Kind.END, (), 7, total=1, topic="m"))
+    assert out.kind is Kind.ITEM
+
+
+def test_a_successor_heeds_what_was_said_and_runs_nothing_twice() -> None:
+    first = Driven(MAPS, "b").ready()
+    finished(first, started(first.record("a", Kind.ITEM, (), 7)))
+    mark = finished(first, started(wish(first, "b", "w1", (), 7, 1)))
+
+    knows = Driven(MAPS, "b", marks=(mark,), epoch=2)
+    knows.record("a", Kind.ITEM, (), 7)
+    wish(knows, "b", "w1", (), 7, 1)
+    assert list(knows.slot.caught_up()) == [], "the mark says that the wish was heeded"
+
+    forgot = Driven(MAPS, "b", epoch=2)
+    wish(forgot, "b", "w1", (), 7, 1, topic="a")
+    forgot.offsets["a"] = 5  # in whichever order they are read
+    forgot.record("a", Kind.ITEM, (), 7)
+    run = started(list(forgot.slot.caught_up()))
+    assert (run.id.epoch, len(run.node.group.revisions)) == (2, 1)
+
+
+def test_a_wish_that_was_not_heeded_before_the_takeover_is_heeded_after_it() -> None:
+    first = Driven(MAPS, "b").ready()
+    mark = finished(first, started(first.record("a", Kind.ITEM, (), 7)))
+    second = Driven(MAPS, "b", marks=(mark,), epoch=2)
+    second.record("a", Kind.ITEM, (), 7)
+    wish(second, "b", "w1", (), 7, 1)
+    assert len(started(list(second.slot.caught_up())).node.group.revisions) == 1
+
+
+def test_wishes_for_other_stages_of_closed_requests_and_of_nobody_change_nothing() -> None:
+    b = Driven(MAPS, "b").ready()
+    run = started(b.record("a", Kind.ITEM, (), 7))
+    assert wish(b, "a", "w1", (), 7, topic="a") == []
+    (rejected,) = wish(b, "b", "w2", (), 7)  # a lineage that does not fit
+    assert isinstance(rejected, Reject)
+    assert run.node.run is run
+    b.closed.add(SERIAL)
+    list(b.slot.closed(SERIAL))
+    assert wish(b, "b", "w3", (), 7, 1) == []
+    assert b.slot.committable()[0] == {0: 4}
