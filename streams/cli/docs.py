@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from streams import metrics as catalogue
 from streams.cli.options import load_pipeline
+from streams.errors import ConfigError
 from streams.flow.asyncapi import asyncapi as document_of
+
+DOCUMENTS: Final = "descant.asyncapi"
+"""Entry points: name -> a function of the version that gives an AsyncAPI document."""
+
+SCHEMAS: Final = "descant.schemas"
+"""Entry points: name -> a function that gives a JSON Schema."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -20,14 +27,38 @@ Out = Annotated[Path | None, typer.Option("--out", "-o", dir_okay=False, help="A
 
 @app.command()
 def asyncapi(
-    pipeline: Annotated[str, typer.Argument(metavar="MODULE:PIPELINE", help="For example mine.flow:factcheck.")],
+    pipeline: Annotated[
+        str, typer.Argument(metavar="MODULE:PIPELINE", help="For example mine.flow:factcheck; or `assertions`.")
+    ],
     out: Out = None,
 ) -> None:
     """Describe a pipeline's topics as AsyncAPI 3.0, with the JSON schemas of what they carry.
 
-    Example: descant docs asyncapi mine.flow:factcheck --out factcheck.json
+    Examples: descant docs asyncapi mine.flow:factcheck --out factcheck.json · descant docs asyncapi assertions
     """
-    _give(json.dumps(document_of(load_pipeline(pipeline).plan, version("descant")), indent=2, ensure_ascii=False), out)
+    offered = {each.name: each for each in entry_points(group=DOCUMENTS)}.get(pipeline)
+    if offered is not None:
+        document = offered.load()(version("descant"))
+    else:
+        document = document_of(load_pipeline(pipeline).plan, version("descant"))
+    _give(json.dumps(document, indent=2, ensure_ascii=False), out)
+
+
+@app.command()
+def schema(
+    record: Annotated[str, typer.Argument(help="`flag`: what assertions raise.")],
+    out: Out = None,
+) -> None:
+    """Write the JSON Schema of a record that other programs read.
+
+    Example: descant docs schema flag --out flag.json
+    """
+    offered = {each.name: each for each in entry_points(group=SCHEMAS)}
+    if record not in offered:
+        raise ConfigError(
+            f"there is no schema of {record!r}. There is: {', '.join(sorted(offered)) or 'none'}.", code="config.schema"
+        )
+    _give(json.dumps(offered[record].load()(), indent=2, ensure_ascii=False), out)
 
 
 @app.command()

@@ -1,10 +1,15 @@
 """What `descant docs` writes."""
 
+import json
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from assertions.asyncapi import document
+from assertions.core.health import Health
+from assertions.core.severity import Finding, Judged
+from assertions.processor.topics import DEAD_LETTERS, FLAGS, HEALTH
 from examples.factcheck.pipeline import factcheck
 from streams.cli import main
 from streams.cli.docs import metrics_page
@@ -50,3 +55,24 @@ def test_the_command_writes_a_file(tmp_path: Path) -> None:
         main(["docs", "asyncapi", "examples.factcheck.pipeline:factcheck", "--out", str(tmp_path / "a.json")])
     assert not ended.value.code
     assert '"asyncapi": "3.0.0"' in (tmp_path / "a.json").read_text()
+
+
+def test_the_schema_of_a_flag_is_published_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["docs", "schema", "flag", "--out", str(tmp_path / "flag.json")])
+    assert not ended.value.code
+    assert (ROOT / "docs" / "schemas" / "flag.json").read_text() == (tmp_path / "flag.json").read_text()
+    jsonschema.Draft202012Validator.check_schema(json.loads((tmp_path / "flag.json").read_text()))
+
+
+def test_the_assertions_topics_are_described_and_a_real_health_record_fits(tmp_path: Path) -> None:
+    found = document("1")
+    assert {channel["address"] for channel in found["channels"].values()} == {FLAGS, HEALTH, DEAD_LETTERS}
+    health = Health()
+    health.count(Judged((Finding("", 0.5),), 0.001))
+    [message] = found["channels"]["health"]["messages"].values()
+    record = {"assertion": "a", "group": "g", "instance": "i", "time": 1.0, **health.to_json()}
+    validator = jsonschema.Draft202012Validator(message["payload"])
+    validator.validate(record)
+    assert not validator.is_valid({**record, "state": "fine"})
+    assert set(record) <= set(message["payload"]["properties"])
