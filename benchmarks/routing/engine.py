@@ -1,9 +1,9 @@
 """One engine with continuous batching: chunked prefill, a block prefix cache with LRU, preemption.
 
-A step takes `overhead + prefill·tokens + decode·sequences + context·KV tokens` seconds. Every decoding
-sequence gets one token a step, so the state of the batch is a step counter, the number of sequences and
-their context: a step costs the same however many sequences run, and steps without prefill are taken many at
-a time. No clock, no chance: the simulation calls `arrive` and `advance` and asks for `due`.
+A step takes `overhead + prefill·tokens + attention·tokens·tokens before + decode·sequences + context·KV tokens`
+seconds. Every decoding sequence gets one token a step, so the state of the batch is a step counter, the number of
+sequences and their context: a step costs the same however many sequences run, and steps without prefill are taken many
+at a time. No clock, no chance: the simulation calls `arrive` and `advance` and asks for `due`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ class Hardware:
     """Seconds a decoding sequence."""
     context: float = 55e-9
     """Seconds a KV token of the decoding sequences."""
+    attention: float = 0.0
+    """Seconds a prefill token and token before it: on small models attention is much of a long prefill."""
     kv_tokens: int = 400_000
     block: int = 32
     step_tokens: int = 2_048
@@ -99,7 +101,7 @@ class SimulatedWorker:
         self.step = 0
         self.ends: list[
             tuple[int, int, int, Sequence]
-        ] = []  # (step, serial, 1 + number of the `at_token` entry or 0 for the end, sequence)
+        ] = []  # (step, serial, number of the `at_token` entry or, for the end, how many there are, sequence)
         self.private = 0
         self.pending = 0.0
         self.kappa = 0.0
@@ -108,6 +110,7 @@ class SimulatedWorker:
         self._run = 0
         self._began = 0.0
         self._run_seconds = 0.0
+        self._in_prefill = 0.0
         self._average_at = 0.0
         self._prefill_tokens, self._prefill_seconds = 0.0, 0.0
         self._base_seconds, self._base_steps = 0.0, 0.0
@@ -162,8 +165,8 @@ class SimulatedWorker:
             _, _, entry, sequence = heapq.heappop(ends)
             if sequence.done or sequence not in self.decoding:
                 continue  # preempted meanwhile: its ends are set again when it decodes again
-            if entry:
-                outcome.triggered.append((sequence.call, entry - 1))
+            if entry < len(sequence.call.at_token):
+                outcome.triggered.append((sequence.call, entry))
             else:
                 self._finish(sequence)
                 outcome.finished.append(sequence)
@@ -178,7 +181,6 @@ class SimulatedWorker:
         if sequence.left:
             self.prefilling.append(sequence)
             return
-        self._register(sequence)
         call = sequence.call
         self.decoding.add(sequence)
         if not sequence.generated:
@@ -193,12 +195,12 @@ class SimulatedWorker:
             if token == before + 1:
                 outcome.triggered.append((call, number))
             elif token > before:
-                heapq.heappush(self.ends, (sequence.started_step + token, sequence.serial, number + 1, sequence))
+                heapq.heappush(self.ends, (sequence.started_step + token, sequence.serial, number, sequence))
         if sequence.generated >= call.out:
             self._finish(sequence)
             outcome.finished.append(sequence)
         else:
-            heapq.heappush(self.ends, (sequence.started_step + call.out, sequence.serial, 0, sequence))
+            heapq.heappush(self.ends, (sequence.started_step + call.out, sequence.serial, len(call.at_token), sequence))
 
     def _finish(self, sequence: Sequence) -> None:
         self._leave(sequence)
@@ -229,9 +231,11 @@ class SimulatedWorker:
         decodes = len(self.decoding)
         tokens = self._fill(hardware.step_tokens - decodes)
         step = hardware.overhead + hardware.decode * decodes + hardware.context * self.context
-        self._began = now
+        self._began, self._in_prefill = now, 0.0
         if tokens:
-            self._run, seconds = 1, step + hardware.prefill * tokens
+            self._in_prefill = self._prefill_seconds_of(self.chunks)
+            self._run, seconds = 1, step + self._in_prefill
+            self._in_prefill *= hardware.slowness
         elif decodes:
             room = self._room() // decodes
             self._run = run = max(1, min(self.ends[0][0] - self.step, room))
@@ -241,6 +245,13 @@ class SimulatedWorker:
             return
         self._run_seconds = seconds * hardware.slowness
         self.due = now + self._run_seconds
+
+    def _prefill_seconds_of(self, chunks: list[tuple[Sequence, int]]) -> float:
+        hardware, seconds = self.hardware, 0.0
+        for sequence, tokens in chunks:
+            before = sequence.call.tokens + sequence.generated - sequence.left
+            seconds += tokens * (hardware.prefill + hardware.attention * (before + tokens / 2))
+        return seconds
 
     def _shorten(self, now: float) -> None:
         """A prompt came while many steps were planned: only those that have begun are taken."""
@@ -262,19 +273,21 @@ class SimulatedWorker:
         tokens."""
         used, chunks = 0, self.chunks
         while self.prefilling and used < budget:
-            sequence = self.prefilling.popleft()
-            tokens = min(sequence.left, budget - used)
-            chunks.append((sequence, tokens))
-            used += tokens
+            used += self._schedule(self.prefilling.popleft(), budget - used)
         while self.waiting and used < budget and len(self.decoding) + len(chunks) < self.hardware.sequences:
             sequence = self.waiting[0][2]
             if not self._admit(sequence):
                 break
             heapq.heappop(self.waiting)
-            tokens = min(sequence.left, budget - used)
-            chunks.append((sequence, tokens))
-            used += tokens
+            used += self._schedule(sequence, budget - used)
         return used
+
+    def _schedule(self, sequence: Sequence, budget: int) -> int:
+        """A chunk of its prompt is computed in this step; returns its tokens."""
+        tokens = min(sequence.left, budget)
+        self.chunks.append((sequence, tokens))
+        self._register(sequence, sequence.call.tokens + sequence.generated - sequence.left + tokens)
+        return tokens
 
     def _room(self) -> int:
         """KV tokens that can still be given out, from free blocks and from cached ones that nobody uses."""
@@ -303,11 +316,11 @@ class SimulatedWorker:
         self._evict()
         return True
 
-    def _register(self, sequence: Sequence) -> None:
-        """Its blocks are computed: others can share them."""
+    def _register(self, sequence: Sequence, tokens: int) -> None:
+        """The blocks of its first tokens are being computed: as in vLLM, whoever is admitted now shares them."""
         refs, idle, block = self.refs, self.idle, self.hardware.block
-        blocks = sequence.call.blocks
-        for b in blocks[sequence.held :]:
+        blocks = sequence.call.blocks[sequence.held : tokens // block]
+        for b in blocks:
             count = refs.get(b)
             if count is None:
                 refs[b] = 1
@@ -317,8 +330,8 @@ class SimulatedWorker:
                 if not count:
                     del idle[b]
                 refs[b] = count + 1
-        moved = (len(blocks) - sequence.held) * block
-        sequence.held = len(blocks)
+        moved = len(blocks) * block
+        sequence.held += len(blocks)
         sequence.private -= moved
         self.private -= moved
         self._evict()
@@ -346,9 +359,8 @@ class SimulatedWorker:
 
     def _account(self, now: float) -> None:
         """Moves the means of the last second by the steps that end now."""
-        seconds, run, hardware = self._run_seconds, self._run, self.hardware
+        seconds, run, in_prefill = self._run_seconds, self._run, self._in_prefill
         tokens = sum(t for _, t in self.chunks)
-        in_prefill = hardware.prefill * tokens * hardware.slowness
         keep = math.exp(-(now - self._average_at))
         self._average_at = now
         self._base_seconds = self._base_seconds * keep + seconds - in_prefill
@@ -365,6 +377,12 @@ class SimulatedWorker:
         if self._prefill_seconds < 1e-6:
             return 1 / (self.hardware.prefill * self.hardware.slowness) * 0.7
         return self._prefill_tokens / self._prefill_seconds
+
+    @property
+    def further(self) -> float:
+        """Seconds that one more prompt, of the usual length, adds to a step."""
+        decodes = len(self.decoding)
+        return (self.hardware.decode + self.hardware.context * self.context / max(decodes, 1)) * self.hardware.slowness
 
     @property
     def base(self) -> float:

@@ -6,7 +6,7 @@ import heapq
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from benchmarks.routing.engine import Hardware, SimulatedWorker
 from benchmarks.routing.trace import Call, Trace
@@ -23,6 +23,8 @@ from workers.routing import (
 )
 
 MODEL = "simulated"
+# After the last arrival. A policy that starves a request, or a fleet far too small for its trace, ends here and is reported.
+DRAIN_SECONDS = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,9 @@ class Simulation:
         self.events: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._count = 0
         slow = dict(setup.slow)
-        self.hardware = [setup.hardware if i not in slow else Hardware(slowness=slow[i]) for i in range(setup.workers)]
+        self.hardware = [
+            setup.hardware if i not in slow else replace(setup.hardware, slowness=slow[i]) for i in range(setup.workers)
+        ]
         self.workers: list[SimulatedWorker | None] = [SimulatedWorker(h) for h in self.hardware]
         self.epochs = [1] * setup.workers
         self.sequence = [0] * setup.workers
@@ -129,7 +133,8 @@ class Simulation:
             self.at(fault.returns + 1.0, self.come_back, fault.worker)
         self.at(0.1, self.sweep)
         events = self.events
-        while events and self.open_requests:
+        end = self.trace.seconds + DRAIN_SECONDS
+        while events and self.open_requests and self.now < end:
             self.now, _, action, args = heapq.heappop(events)
             action(*args)
         return self.result()
@@ -290,6 +295,8 @@ class Simulation:
             pend=max(0.0, engine.pending),
             rate=engine.rate,
             base=engine.base,
+            further=engine.further,
+            places=engine.hardware.sequences,
             share=engine.share_at(self.now),
             crit=engine.kappa,
             running=engine.running_count,

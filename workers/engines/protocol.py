@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Generation:
     prompt: str
     sampling: Sampling
     priority: float = 0.0
-    """Arrival time of the *request* in epoch seconds: earlier goes first where the engine has priorities."""
+    """Epoch seconds, of the *request*: the lowest goes first where the engine has priorities."""
     resume: tuple[int, ...] = ()
     """Token ids already generated, to be continued; only where `can_resume`. `sampling.max_tokens` still counts from
     the start of the text."""
@@ -47,6 +47,8 @@ class TokenChunk:
     """`stop` or `length` on the last chunk (which may have no tokens), else None."""
     cached_tokens: int | None = None
     """On the first chunk, where the engine says so: prompt tokens found in the prefix cache."""
+    prompt_ids: tuple[int, ...] = ()
+    """On the first chunk of a text that is not resumed, where the engine says so: the prompt's token ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,35 @@ class EngineLoad:
     waiting: int
     kv_blocks_total: int = 0
     kv_blocks_free: int = 0
+    """Held by no running prompt, whether cached or not."""
     extra: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksStored:
+    """KV blocks of one prefix, in order, that the engine's cache now holds."""
+
+    blocks: tuple[Hashable, ...]
+    """The engine's own names for them."""
+    parent: Hashable | None
+    """The block before the first; None: they begin the prompt."""
+    token_ids: tuple[int, ...]
+    block_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksRemoved:
+    """KV blocks that were given up."""
+
+    blocks: tuple[Hashable, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheCleared:
+    """Nothing is known to be cached any more."""
+
+
+CacheEvent: TypeAlias = BlocksStored | BlocksRemoved | CacheCleared
 
 
 @runtime_checkable
@@ -80,3 +110,16 @@ class Engine(Protocol):
     async def tokenize(self, prompt: str) -> tuple[int, ...]: ...
     async def load(self) -> EngineLoad: ...
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class ReportsCache(Protocol):
+    """An engine that says what its prefix cache holds; of all others the worker assumes it."""
+
+    @property
+    def reports_cache(self) -> bool:
+        """False where it is set up not to."""
+        ...
+
+    def on_cache(self, listener: Callable[[CacheEvent], None]) -> None:
+        """Call the listener, on the event loop, for every event from now on; before `start`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from streams.errors import ConfigError
 from workers.engines.default_model import MODEL_NOTICE, default_hf_folder
-from workers.engines.protocol import EngineLoad, Generation, TokenChunk
+from workers.engines.protocol import CacheEvent, EngineLoad, Generation, TokenChunk
+from workers.engines.vllm_events import CacheEvents
 from workers.engines.vllm_wire import LatestStats, chunk_of, engine_arguments, sampling_arguments
 from workers.errors import EngineDeadError, PromptError
 from workers.settings import VllmSettings
@@ -39,6 +40,9 @@ class VllmEngine:
         self.max_parallel = settings.parallel
         self._llm: Any = None
         self._stats = LatestStats()
+        # One engine core, unless the user asks for several, each with events of its own, or has other plans with them.
+        is_ours = not {"kv_events_config", "data_parallel_size"} & settings.engine_args.keys()
+        self._cache_events = CacheEvents() if is_ours else None
         self._running = 0
 
     async def start(self) -> None:
@@ -56,11 +60,25 @@ class VllmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
 
         arguments = engine_arguments(self._settings, path, on_cpu=current_platform.is_cpu())
+        if self._cache_events is not None:
+            arguments["kv_events_config"] = self._cache_events.config()
         try:
             self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[self._stats.logger])
         except (TypeError, ValueError) as refused:
             raise ConfigError(f"vLLM refuses its arguments: {refused}", code="config.engine") from refused
         self.max_context = int(self._llm.model_config.max_model_len)
+        if self._cache_events is not None:
+            await self._cache_events.start()
+
+    @property
+    def reports_cache(self) -> bool:
+        """Whether `on_cache` will ever be called."""
+        return self._cache_events is not None
+
+    def on_cache(self, listener: Callable[[CacheEvent], None]) -> None:
+        """As `ReportsCache` has it."""
+        if self._cache_events is not None:
+            self._cache_events.listen(listener)
 
     async def tokenize(self, prompt: str) -> tuple[int, ...]:
         """The model's token ids, with those that it wants before every text."""
@@ -89,10 +107,11 @@ class VllmEngine:
         except ValueError as refused:
             raise PromptError("vLLM refuses the sampling parameters; see its log.") from refused
         self._running += 1
+        start = position
         try:
             async with aclosing(self._outputs(generation, ids, parameters)) as outputs:
                 async for output in outputs:
-                    chunk = chunk_of(output, position, is_first=position == len(generation.resume))
+                    chunk = chunk_of(output, position, is_first=position == start, is_resumed=start > 0)
                     position += chunk.tokens
                     yield chunk
         finally:
@@ -124,6 +143,8 @@ class VllmEngine:
     async def close(self) -> None:
         """End the engine core; what still generates ends with `EngineDeadError`."""
         llm, self._llm = self._llm, None
+        if self._cache_events is not None:
+            await self._cache_events.close()
         if llm is not None:
             await asyncio.to_thread(llm.shutdown)
 

@@ -48,7 +48,7 @@ def sampling_arguments(sampling: Sampling, max_tokens: int) -> dict[str, Any]:
     }
 
 
-def chunk_of(output: Any, position: int, *, is_first: bool) -> TokenChunk:
+def chunk_of(output: Any, position: int, *, is_first: bool, is_resumed: bool = False) -> TokenChunk:
     """What a `RequestOutput` brings."""
     (new,) = output.outputs
     ids = tuple(new.token_ids)
@@ -61,6 +61,7 @@ def chunk_of(output: Any, position: int, *, is_first: bool) -> TokenChunk:
         logprobs=tuple(_ranked(alternatives) for alternatives in new.logprobs or ()),
         finish=None if reason is None else "length" if reason == "length" else "stop",
         cached_tokens=output.num_cached_tokens if is_first else None,
+        prompt_ids=tuple(output.prompt_token_ids or ()) if is_first and not is_resumed else (),
     )
 
 

@@ -24,6 +24,13 @@ EXTERNALITY: Final = 0.1
 # many five times: it is the tail already. Without it short prompts gain and long ones lose 10 % of p99 on a
 # mix of both (docs/decisions/routing-long-prompts.md).
 LONG_TOKENS: Final = 3_000.0
+# Where one more prompt makes a step longer by at least this (seconds), prompts share a processor that does no more in a
+# step for many than for few: a CPU. There each has its price in everybody's decoding, and the fewer are together the
+# better. On a GPU it is some 0.1 ms, and counting it made the p99 of long prompts a quarter worse
+# (docs/decisions/routing-crowding.md).
+CROWDED_SECONDS: Final = 1e-3
+# Weight of the seconds that all others decode longer.
+CROWDING: Final = 0.3
 # Costs this close (seconds) are equal: the estimates are no better. Ties go by rendezvous, which sends
 # equal text to one worker.
 TIE_SECONDS: Final = 0.005
@@ -42,17 +49,21 @@ class Weights:
     decode: float = DECODE_WEIGHT
     externality: float = EXTERNALITY
     long_tokens: float = LONG_TOKENS
+    crowding: float = CROWDING
     tie: float = TIE_SECONDS
 
 
 class DescantPolicy:
     """cost(w) = own · ((wait + u) / rate + WD · out · itl) + EXT · (u / rate) · prompts; the least wins.
 
+    On processors that prompts slow each other down on, + CROWD · out · further · prompts, and a wait for a place.
+
     own      κ · (1 + (least u / LONG)²): what a delay of this prompt matters
     wait     tokens before it: announced, less what was computed since, plus what all routers sent since
     u        its own tokens not cached there
     itl      seconds between two tokens there
     prompts  those that decode or wait there, and those sent since
+    further  what one more prompt adds to the time between two tokens of all
 
     Cost: docs/routing.md. Source: the shape is that of the cost in ALTO's setting (arXiv 2403.04311) with
     announced blocks; constants were tuned on other seeds than those reported.
@@ -74,8 +85,14 @@ class DescantPolicy:
         if sends.any_fresh:
             wait += sends.fresh_tokens * sends.instances / fleet.rate
             held_up = held_up + sends.fresh * sends.instances
-        decode = (weights.decode * min(self.expected_output(prompt, fleet), prompt.max_output)) * fleet.itl
+        output, itl = min(self.expected_output(prompt, fleet), prompt.max_output), fleet.itl
         external = prefill * held_up * weights.externality
+        if fleet.most_further >= CROWDED_SECONDS:
+            here = np.minimum(held_up, fleet.places - 1.0)
+            itl = itl + fleet.further * (here + 1.0 - np.minimum(fleet.prompts, fleet.places))
+            wait += np.maximum(held_up + 1.0 - fleet.places, 0.0) / fleet.places * output * itl
+            external += weights.crowding * output * fleet.further * here
+        decode = (weights.decode * output) * itl
         own = matter * (1.0 + (float(uncached.min()) / weights.long_tokens) ** 2)
         cost = own * (wait + prefill + decode) + external + fleet.gone
         best = int(cost.argmin())

@@ -93,6 +93,12 @@ class Fleet:
         """Prompts that decode or wait there."""
         self.itl = np.zeros(8)
         """Expected seconds between two tokens: base step / (1 − prefill share)."""
+        self.further = np.zeros(8)
+        """What one more running prompt adds to it."""
+        self.places = np.full(8, np.inf)
+        """Prompts that run at once."""
+        self.most_further = 0.0
+        """The largest of `further`, of workers that may be gone."""
         self.salt = np.zeros(8, dtype=np.uint64)
         """Per slot, a hash of the worker id."""
 
@@ -100,10 +106,11 @@ class Fleet:
         more = len(self.gone)
         self.gone = np.concatenate([self.gone, np.full(more, np.inf)])
         self.rate = np.concatenate([self.rate, np.ones(more)])
-        self.pend, self.ts, self.free_at, self.itl, self.prompts = (
+        self.pend, self.ts, self.free_at, self.itl, self.further, self.prompts = (
             np.concatenate([column, np.zeros(more)])
-            for column in (self.pend, self.ts, self.free_at, self.itl, self.prompts)
+            for column in (self.pend, self.ts, self.free_at, self.itl, self.further, self.prompts)
         )
+        self.places = np.concatenate([self.places, np.full(more, np.inf)])
         self.salt = np.concatenate([self.salt, np.zeros(more, dtype=np.uint64)])
 
     # --- records
@@ -194,7 +201,10 @@ class Fleet:
         member.clock_ahead = min(member.clock_ahead, now - state.ts)
         self.pend[slot], self.rate[slot] = state.pend, state.rate
         self.prompts[slot] = state.running + state.waiting
-        self.itl[slot] = state.base / (1.0 - min(state.share, 0.9))
+        left = 1.0 - min(state.share, 0.9)
+        self.itl[slot], self.further[slot] = state.base / left, state.further / left
+        self.places[slot] = state.places or np.inf
+        self.most_further = max(self.most_further, state.further)
         # Clocks that agree to 0.25 s are believed; beyond, the fastest record seen is taken to have
         # travelled for no time, which costs the precision of one transport delay.
         is_plausible = -0.01 <= member.clock_ahead <= 0.25

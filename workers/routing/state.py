@@ -49,7 +49,11 @@ class WorkerState(BaseModel):
     rate: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] = 20_000.0
     """Prompt tokens a second, of steps that prefill. The default serves until something was measured."""
     base: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 0.01
-    """Mean seconds of an engine step without its prefill part."""
+    """Mean seconds of an engine step without its prefill part, with the prompts that are there now."""
+    further: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 0.0
+    """Seconds that one more running prompt adds to a step. Next to nothing on a GPU, on a CPU most of the step."""
+    places: Count = 0
+    """Prompts that run at once; others wait until one ends. 0: more than matter."""
     share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     """Share of step time spent in prefill."""
     crit: Amount = 0.0

@@ -9,6 +9,7 @@ from typing import Final
 
 from streams.runtime.producer import LoopProducer
 from streams.runtime.topics import WORKERS_STATE
+from workers.engines.protocol import Engine
 from workers.routing import WorkerState
 from workers.service.load import Load
 
@@ -21,20 +22,24 @@ SNAPSHOT_SECONDS: Final = 5.0
 
 
 class Announcer:
+    """Says what changed, at a bounded rate, and that the worker lives."""
+
     def __init__(
-        self, producer: LoopProducer, worker: str, model: str, load: Load, lanes: Callable[[], tuple[int, ...]]
+        self, producer: LoopProducer, worker: str, engine: Engine, load: Load, lanes: Callable[[], tuple[int, ...]]
     ) -> None:
         self._producer: Final = producer
         self._worker: Final = worker
-        self._model: Final = model
+        self._engine: Final = engine
         self._load: Final = load
         self._lanes: Final = lanes
         self._sequence = 0
 
     async def announce_for_ever(self) -> None:
+        """Raises EngineDeadError within LOOK_SECONDS of the engine's death, even when nothing is generated."""
         said: object = None
         said_at = snapshot_at = 0.0
         while True:
+            self._load.reported(await self._engine.load())
             now = time.time()
             lanes = self._lanes()
             news = (self._load.version, lanes)
@@ -49,13 +54,14 @@ class Announcer:
         self._say(time.time(), (), full=False, leaving=True)
 
     def _say(self, now: float, lanes: tuple[int, ...], *, full: bool, leaving: bool = False) -> None:
-        load = self._load
+        load, pace, engine = self._load, self._load.pace, self._load.engine
         added, removed = (load.all_blocks(), "") if full else load.changes()
+        step = pace.step(min(load.running + load.waiting, self._engine.max_parallel))
         state = WorkerState(
             worker=self._worker,
             epoch=1,  # the worker id is new at each start
             sequence=self._sequence,
-            model=self._model,
+            model=self._engine.model,
             lanes=lanes,
             ts=now,
             leaving=leaving,
@@ -63,12 +69,19 @@ class Announcer:
             crit=load.weight,
             running=load.running,
             waiting=load.waiting,
+            context=load.context,
+            blocks=engine.kv_blocks_total,
+            free_blocks=min(engine.kv_blocks_free, engine.kv_blocks_total),
+            further=pace.further,
+            places=self._engine.max_parallel,
+            share=pace.share(now),
+            tokens_per_byte=load.tokens_per_byte,
             outputs=load.outputs,
             full=full,
             added=added,
             removed=removed,
-            **({"rate": load.rate} if load.rate else {}),
-            **({"base": load.base} if load.base else {}),
+            **({"rate": pace.rate} if pace.rate else {}),
+            **({"base": step} if step else {}),
         )
         self._sequence += 1
         self._producer.send(WORKERS_STATE, self._worker, state.model_dump_json(exclude_defaults=True).encode(), [])

@@ -165,15 +165,15 @@ class LaneSlot:
         load, prompt = self._worker.load, writing.prompt
         try:
             record = self._destination(prompt)
-            load.taken(writing, record.prompt, prompt.node.stage, record.weight, time.time())
-            async with self._worker.places:
+            load.taken(writing, record.prompt, prompt.node.stage, record.weight)
+            async with self._worker.places.admit(_priority(prompt)):
                 load.begun(writing, time.time())
                 metrics.RESUMED.labels(self._worker.engine.model).inc(len(writing.resume))
                 await self._tokens(writing, record)
         except RecordError as error:
             self._apply(self._lane.ended(writing, Failure(error.code, str(error), prompt.node.stage)))
         finally:
-            load.finished(writing)
+            load.finished(writing, time.time())
             self._tasks.pop(writing, None)
 
     async def _tokens(self, writing: Writing, record: PromptRecord) -> None:
@@ -183,7 +183,7 @@ class LaneSlot:
                 id=f"{prompt.offset}-{writing.w}",
                 prompt=record.prompt,
                 sampling=_sampling(record),
-                priority=float(self._appended.get(prompt.offset, 0)) / 1000,
+                priority=_priority(prompt),
                 resume=writing.resume,
             )
         except (TypeError, ValueError):
@@ -200,7 +200,7 @@ class LaneSlot:
                             self._first_token.observe(time.monotonic() - began)
                             began = 0.0
                         self._tokens_given.inc(chunk.tokens)
-                        self._worker.load.tokens(writing, chunk.tokens, time.time())
+                        self._worker.load.tokens(writing, chunk, time.time())
                         coalescer.add(Piece(chunk.position, chunk.text, chunk.token_ids, chunk.tokens, chunk.logprobs))
                         self._send_due(writing)
             self._send(writing, coalescer.rest())
@@ -234,6 +234,11 @@ class LaneSlot:
                 self._apply(self._lane.refused(writing))
 
         self._worker.producer.send(to.topic, to.key, value, envelope.headers(), delivered, partition=to.partition)
+
+
+def _priority(prompt: Prompt) -> float:
+    """Lowest first: the request that ends first. Where all are given the same time, that is the earliest one."""
+    return prompt.envelope.deadline / 1000
 
 
 def _pipeline_of(message: Message, stage: str) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from workers.engines.protocol import EngineLoad, TokenChunk
 from workers.routing import BlockHasher, pack_blocks
+from workers.routing.blocks import BLOCK_BYTES
+from workers.service.pace import Pace
+from workers.service.prefixes import Prefixes
 
 WEIGHT: Final = 0.05
 """Of one observation in the moving means; some twenty prompts are remembered."""
@@ -14,93 +17,113 @@ WEIGHT: Final = 0.05
 
 @dataclass(slots=True)
 class _Prompt:
+    text: str
     stage: str
     tokens: float
     uncached: float
     blocks: tuple[int, ...]
     weight: float
-    since: float
-    """When the engine was given it."""
-    last: float = 0.0
-    """When its last tokens came; 0 before the first."""
+    is_begun: bool = False
+    """The engine has it."""
+    ids: list[int] = field(default_factory=list)
+    """Of prompt and output, where the engine says them."""
     output: int = 0
+    last: float = 0.0
+    """When its last tokens came."""
+    written: str = ""
 
 
 class Load:
     """Accounts prompts from lane to last token. No clock: seconds since 1970 are passed in."""
 
-    def __init__(self, kv_blocks: int) -> None:
-        """`kv_blocks`: prefix blocks that the engine's cache holds, of BLOCK_BYTES of text each."""
+    def __init__(self, prefixes: Prefixes) -> None:
         self.hasher: Final = BlockHasher()
+        self.prefixes: Final = prefixes
+        self.pace: Final = Pace()
         self.tokens_per_byte = 0.25
-        self.rate = 0.0
-        self.base = 0.0
         self.outputs: Final[dict[str, float]] = {}
         self.version = 0
-        self._kv_blocks: Final = max(1, kv_blocks)
+        """Changes whenever anything here does."""
+        self.engine = EngineLoad(running=0, waiting=0)
+        """What the engine said last."""
         self._prompts: Final[dict[object, _Prompt]] = {}
-        self._cached: Final[OrderedDict[int, None]] = OrderedDict()
-        self._added: Final[set[int]] = set()
-        self._removed: Final[set[int]] = set()
+        self._running = 0
 
-    def taken(self, key: object, text: str, stage: str, weight: float, now: float) -> None:
+    def taken(self, key: object, text: str, stage: str, weight: float) -> None:
         """The prompt waits in this worker."""
-        data = len(text.encode())
         blocks = self.hasher.text(text, stage=stage)
         held = 0
         for block in blocks:
-            if block not in self._cached:
+            if block not in self.prefixes:
                 break
             held += 1
-        tokens = max(1.0, data * self.tokens_per_byte)
-        uncached = max(1.0, tokens - held * 128 * self.tokens_per_byte)
-        self._prompts[key] = _Prompt(stage, tokens, uncached, blocks, weight, now)
+        size = len(text.encode())
+        uncached = max(1.0, (size - held * BLOCK_BYTES) * self.tokens_per_byte)
+        self._prompts[key] = _Prompt(text, stage, max(1.0, size * self.tokens_per_byte), uncached, blocks, weight)
         self.version += 1
 
     def begun(self, key: object, now: float) -> None:
         """The engine has it now."""
-        if key in self._prompts:
-            self._prompts[key].since = now
+        prompt = self._prompts.get(key)
+        if prompt is not None:
+            prompt.is_begun = True
+            self.pace.begun(now)
 
-    def tokens(self, key: object, count: int, now: float) -> None:
+    def tokens(self, key: object, chunk: TokenChunk, now: float) -> None:
+        """The engine gave these."""
         prompt = self._prompts.get(key)
         if prompt is None:
             return
-        if not prompt.last:
-            took = max(now - prompt.since, 1e-4)
-            self.rate = _moved(self.rate, prompt.uncached / took)
-            self._cache(prompt.blocks)
+        if not prompt.output:
+            self._first(prompt, chunk, now)
         else:
-            self.base = _moved(self.base, (now - prompt.last) / max(count, 1))
+            self.pace.next_tokens(chunk.tokens, now - prompt.last, self._running, now)
+        prompt.output += chunk.tokens
         prompt.last = now
-        prompt.output += count
+        prompt.written += chunk.text
+        if prompt.ids:
+            prompt.ids.extend(chunk.token_ids)
         self.version += 1
 
-    def finished(self, key: object) -> None:
-        prompt = self._prompts.pop(key, None)
-        if prompt is not None:
-            if prompt.output:
-                self.outputs[prompt.stage] = _moved(self.outputs.get(prompt.stage, 0.0), float(prompt.output))
-            self.version += 1
+    def _first(self, prompt: _Prompt, chunk: TokenChunk, now: float) -> None:
+        self._running += 1
+        size = len(prompt.text.encode())
+        if chunk.prompt_ids:
+            prompt.ids = list(chunk.prompt_ids)
+            prompt.tokens = float(len(chunk.prompt_ids))
+            self.tokens_per_byte = _moved(self.tokens_per_byte, min(4.0, prompt.tokens / max(size, 1)))
+        if chunk.cached_tokens is not None:
+            prompt.uncached = max(1.0, prompt.tokens - chunk.cached_tokens)
+        self.pace.first_token(prompt.uncached, now)
+        self.prefixes.computed(prompt.blocks, size, prompt.ids)
 
-    def _cache(self, blocks: tuple[int, ...]) -> None:
-        for block in blocks:
-            if block not in self._cached:
-                self._added.add(block)
-                self._removed.discard(block)
-            self._cached[block] = None
-            self._cached.move_to_end(block)
-        while len(self._cached) > self._kv_blocks:
-            oldest, _ = self._cached.popitem(last=False)
-            self._removed.add(oldest)
-            self._added.discard(oldest)
+    def finished(self, key: object, now: float) -> None:
+        """It is done, refused, or taken away."""
+        prompt = self._prompts.pop(key, None)
+        if prompt is None:
+            return
+        if prompt.is_begun:
+            self.pace.ended(now, has_token=prompt.output > 0)
+        if prompt.output:
+            self._running -= 1
+            self.outputs[prompt.stage] = _moved(self.outputs.get(prompt.stage, 0.0), float(prompt.output))
+            # The next turn of a conversation begins with this one's text.
+            whole = prompt.text + prompt.written
+            self.prefixes.computed(self.hasher.text(whole, stage=prompt.stage), len(whole.encode()), prompt.ids)
+        self.version += 1
+
+    def reported(self, load: EngineLoad) -> None:
+        """The engine said this of itself."""
+        if load != self.engine:
+            self.engine = load
+            self.version += 1
 
     # -- what is announced -----------------------------------------------------------------------------------------
 
     @property
     def pending(self) -> float:
         """Prompt tokens accepted, not cached and not computed yet."""
-        return sum(p.uncached for p in self._prompts.values() if not p.last)
+        return sum(p.uncached for p in self._prompts.values() if not p.output)
 
     @property
     def weight(self) -> float:
@@ -108,23 +131,29 @@ class Load:
         return sum(p.weight for p in self._prompts.values())
 
     @property
+    def context(self) -> float:
+        """Tokens of the prompts that decode here, output included."""
+        return sum(p.tokens + p.output for p in self._prompts.values() if p.output)
+
+    @property
     def running(self) -> int:
-        return sum(1 for p in self._prompts.values() if p.last)
+        """With their first token."""
+        return self._running
 
     @property
     def waiting(self) -> int:
-        return len(self._prompts) - self.running
+        return len(self._prompts) - self._running
 
     def all_blocks(self) -> str:
-        self._added.clear()
-        self._removed.clear()
-        return pack_blocks(self._cached)
+        """Packed; changes count from now."""
+        self.prefixes.changes.clear()
+        return pack_blocks(self.prefixes)
 
     def changes(self) -> tuple[str, str]:
         """Packed blocks added and removed since the last call."""
-        added, removed = pack_blocks(sorted(self._added)), pack_blocks(sorted(self._removed))
-        self._added.clear()
-        self._removed.clear()
+        changes = self.prefixes.changes
+        added, removed = pack_blocks(sorted(changes.added)), pack_blocks(sorted(changes.removed))
+        changes.clear()
         return added, removed
 
 

@@ -37,11 +37,13 @@ from streams.runtime.topics import (
     state_topic,
 )
 from streams.settings import KafkaSettings, PipelineSettings
-from workers.engines.protocol import Engine
+from workers.engines.admission import Admission
+from workers.engines.protocol import Engine, ReportsCache
 from workers.routing.blocks import BLOCK_TOKENS
 from workers.service.announce import Announcer
 from workers.service.lanes import LaneSlot
 from workers.service.load import Load
+from workers.service.prefixes import AssumedPrefixes, Prefixes, ReportedPrefixes
 from workers.service.textlog import TextLog
 
 ROLE: Final = "workers"
@@ -71,7 +73,7 @@ class Worker:
 
     async def __aenter__(self) -> Self:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.places = asyncio.Semaphore(self.engine.max_parallel)
+        self.places = Admission(self.engine.max_parallel)
         await self.engine.start()
         try:
             await self._join()
@@ -98,13 +100,11 @@ class Worker:
         self._owner = SlotOwner(
             self.kafka, self.lookup, workers_group(model), [prompts_topic(model)], self._open, self.fatal
         )
-        load = await self.engine.load()
-        blocks = load.kv_blocks_total or self.engine.max_parallel * self.engine.max_context // BLOCK_TOKENS
-        self.load = Load(blocks)
+        self.load = Load(await self._prefixes())
         metrics.PROMPTS_WAITING.labels(model).set_function(lambda: self.load.waiting)
         metrics.PROMPTS_RUNNING.labels(model).set_function(lambda: self.load.running)
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        self._announcer = Announcer(self.producer, name, model, self.load, self._lanes)
+        self._announcer = Announcer(self.producer, name, self.engine, self.load, self._lanes)
         self._owner.start()
         joined = asyncio.create_task(self._owner.has_joined.wait())
         waits: list[asyncio.Future[Any]] = [joined, self.failed]
@@ -113,6 +113,15 @@ class Worker:
         if self.failed.done():
             self.failed.result()
         self.spawn(self._announcer.announce_for_ever())
+
+    async def _prefixes(self) -> Prefixes:
+        load = await self.engine.load()
+        blocks = load.kv_blocks_total or self.engine.max_parallel * self.engine.max_context // BLOCK_TOKENS
+        if isinstance(self.engine, ReportsCache) and self.engine.reports_cache:
+            reported = ReportedPrefixes(blocks)
+            self.engine.on_cache(reported.on)
+            return reported
+        return AssumedPrefixes(blocks)
 
     def _lanes(self) -> tuple[int, ...]:
         return tuple(sorted(s.partition for s in self._owner.states if isinstance(s, LaneSlot)))
