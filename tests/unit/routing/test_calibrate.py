@@ -18,7 +18,7 @@ TRUE = Constants(
 
 
 def measured(noise: float, seed: int = 1) -> dict[Cell, Measured]:
-    rng, found = random.Random(seed), {}
+    rng, found = random.Random(seed), {}  # noqa: S311
     for cell in grid.cells(is_gpu=False):
         real = grid.simulate(TRUE, cell, cell.users * 2)
         found[cell] = replace(real, ttft=real.ttft * rng.lognormvariate(0, noise))
