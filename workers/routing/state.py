@@ -67,6 +67,11 @@ class WorkerState(BaseModel):
     blocks: Count = 0
     """KV blocks in all."""
 
+    prompted: Amount = 0.0
+    """Tokens of all prompts that had their first token here, so far."""
+    cached: Amount = 0.0
+    """How many of these the engine found in its prefix cache; 0 where it does not say."""
+
     hashing: Annotated[str, Field(max_length=32)] = f"bytes/{BLOCK_BYTES}"
     """How prompts are cut into blocks; see workers.routing.blocks."""
     tokens_per_byte: Annotated[float, Field(gt=0, le=4, allow_inf_nan=False)] = 0.25

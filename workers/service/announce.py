@@ -75,6 +75,8 @@ class Announcer:
             further=pace.further,
             places=self._engine.max_parallel,
             share=pace.share(now),
+            prompted=load.prompted,
+            cached=load.cached,
             tokens_per_byte=load.tokens_per_byte,
             outputs=load.outputs,
             full=full,

@@ -42,6 +42,8 @@ class Load:
         self.pace: Final = Pace()
         self.tokens_per_byte = 0.25
         self.outputs: Final[dict[str, float]] = {}
+        self.prompted = self.cached = 0.0
+        """Tokens of prompts with a first token, and how many of them were cached."""
         self.version = 0
         """Changes whenever anything here does."""
         self.engine = EngineLoad(running=0, waiting=0)
@@ -94,6 +96,8 @@ class Load:
             self.tokens_per_byte = _moved(self.tokens_per_byte, min(4.0, prompt.tokens / max(size, 1)))
         if chunk.cached_tokens is not None:
             prompt.uncached = max(1.0, prompt.tokens - chunk.cached_tokens)
+        self.prompted += prompt.tokens
+        self.cached += chunk.cached_tokens or 0
         self.pace.first_token(prompt.uncached, now)
         self.prefixes.computed(prompt.blocks, size, prompt.ids)
 

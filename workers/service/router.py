@@ -86,6 +86,11 @@ class KafkaRouter:
             mean = self._mean_size.get(stage)
             self._mean_size[stage] = size if mean is None else mean + GROUP_WEIGHT * (size - mean)
 
+    def workers(self, model: str) -> tuple[WorkerState, ...]:
+        """What the live workers of a model last said of themselves."""
+        fleet = self._model(model).router.fleet
+        return tuple(fleet[slot].state for slot in fleet.slots())
+
     async def close(self) -> None:
         self._is_open = False
         self._task.cancel()
