@@ -1,5 +1,5 @@
 """`python -m benchmarks.routing [--json] [--seed N] [--seeds K] [--workload W] [--policy P] [--trace FILE]
-[--quick]`.
+[--hardware H] [--quick]`.
 
 Prints a table; the last line is one JSON object. Exit status 2 for a trace or a name that cannot be used.
 """
@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.routing import compare, page
+from benchmarks.routing.calibrate import hardware_of, stored
+from benchmarks.routing.engine import Hardware
 from benchmarks.routing.simulation import Setup
 from benchmarks.routing.trace import Trace, load
 from benchmarks.routing.workloads import WORKLOADS
 from streams.errors import ConfigError, DescantError
 from workers.routing import policies
 
-NOT_CALIBRATED = "the engine's constants are plausible for an H100 with an 8B model and were not fitted to a real vLLM"
+NOT_CALIBRATED = "no stored result of benchmarks.routing.calibrate: the engine model was never compared with a real vLLM"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--state-age", type=float, default=0.05, help="mean age of worker state, seconds")
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--routers", type=int, default=6, help="independent routers")
+    parser.add_argument(
+        "--hardware", help=f"constants that were fitted to a real vLLM: {', '.join(stored()) or 'none stored'}"
+    )
     parser.add_argument("--page", type=Path, help="write the results into this Markdown page, between its marks")
     parser.add_argument("--quick", action="store_true", help="one seed and a third of the time")
     return parser
@@ -69,6 +74,7 @@ def _cases(options: argparse.Namespace) -> dict[str, tuple[Callable[[int], Trace
     if options.seeds < 1:
         raise ConfigError("--seeds must be at least 1.", code="config.bench")
     around = {"workers": options.workers, "routers": options.routers, "state_age": options.state_age}
+    around["hardware"] = _hardware(options.hardware)
     if options.trace is not None:
         trace = load(options.trace)
         return {options.trace.stem: (lambda _: trace, Setup(**around))}
@@ -85,6 +91,23 @@ def _cases(options: argparse.Namespace) -> dict[str, tuple[Callable[[int], Trace
         return lambda seed: workload.trace(seed, shorter=shorter), setup
 
     return {name: of(name) for name in chosen}
+
+
+def _hardware(name: str | None) -> Hardware:
+    if name is None:
+        return Hardware()
+    known = stored()
+    if name not in known:
+        raise ConfigError(f"no constants of {name!r}; there are: {', '.join(known) or 'none'}.", code="config.bench")
+    return hardware_of(known[name])
+
+
+def _calibration() -> dict[str, Any]:
+    """How far the engine model is from each real vLLM that it was fitted to, on cells that the fit has not seen."""
+    found = {name: result["calibration_error"] for name, result in stored().items()}
+    if not found:
+        return {"calibration_error": None, "calibration_error_reason": NOT_CALIBRATED}
+    return {"calibration_error": max(found.values()), "calibration_error_by_hardware": found}
 
 
 def _names(wanted: list[str] | None) -> list[str] | None:
@@ -126,8 +149,7 @@ def summary(table: compare.Table, seeds: Sequence[int], cpu_seconds: float) -> d
         "geomean_p99": _rounded(compare.geometric(v.p99_latency_ratio for v in found.values())),
         "worst_p90": _rounded(max(ratios, default=math.nan)),
         "worst_p99": _rounded(max((v.p99_latency_ratio for v in found.values()), default=math.nan)),
-        "calibration_error": None,
-        "calibration_error_reason": NOT_CALIBRATED,
+        **_calibration(),
         "seeds": list(seeds),
         "cpu_seconds": round(cpu_seconds, 1),
     }

@@ -44,12 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DescantError as error:
         print(f"error ({error.code}): {error}", file=sys.stderr)
         return 2
-    if options.out is not None:
-        path = Path(options.out)
-        path.mkdir(parents=True, exist_ok=True)
-        path = path / f"{_slug(result['hardware'])}-{options.model_size}.json"
-        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        print(f"written to {path}", file=sys.stderr)
+    folder = Path(options.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / file_name(result["hardware"], options.model_size)
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    _say(f"written to {path}")
     print(json.dumps({k: v for k, v in result.items() if k != "cells"}))
     return 0
 
@@ -215,8 +214,21 @@ def _vllm_version() -> str:
     return "not installed"
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
+# --- what was found --------------------------------------------------------------------------------------------------
+
+
+def file_name(hardware: str, size: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", hardware.lower()).strip("-")[:40] + f"-{size}.json"
+
+
+def stored(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
+    """Every stored result, by file name without its ending."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+
+
+def hardware_of(result: Mapping[str, Any]) -> Hardware:
+    """The simulated engine of a result."""
+    return Hardware(**{name: value for name, value in result["constants"].items() if name != "request"})
 
 
 def _say(line: str) -> None:

@@ -1,13 +1,14 @@
 """Llamas of real sizes with random weights, for vLLM: nothing is downloaded, and a step takes as long as with real ones.
 
-Tokens are single ASCII characters, so that a prompt of n characters has n tokens and the one before every text.
+Every token is a word of four letters out of eight, so that four bytes are a token, about as in English.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-import string
+import random
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from tests.fixtures.tiny_llama import write_tiny_llama
 from workers.engines.protocol import Engine
 from workers.engines.registry import create_engine
 
 MODEL: Final = "dummy-llama"
-ALPHABET: Final = string.ascii_lowercase
+_LETTERS: Final = "abcdefgh"
+_WORD: Final = 4
+_SPECIAL: Final = ("<pad>", "<s>", "<unk>")
 SHARED_SETTINGS: Final[Mapping[str, Any]] = {"max_num_batched_tokens": 2_048, "block_size": 32, "load_format": "dummy"}
 """Of every engine here, and of the simulated ones."""
 
@@ -35,8 +37,8 @@ class Shape:
     head: int
 
 
-# The published configurations of Llama 3.2 1B and 3B and of Llama 3.1 8B, but for the vocabulary; `tiny` is the smallest
-# on which a CPU shows what prefix caching saves.
+# The published configurations of Llama 3.2 1B and 3B and of Llama 3.1 8B, but for the vocabulary of 4,099 words; `tiny`
+# is the smallest on which a CPU shows what prefix caching saves.
 SHAPES: Final[Mapping[str, Shape]] = MappingProxyType(
     {
         "tiny": Shape(512, 8, 2_048, 16, 16, 32),
@@ -49,24 +51,55 @@ SHAPES: Final[Mapping[str, Shape]] = MappingProxyType(
 
 def write_model(size: str, folder: Path) -> Path:
     """A model folder of one of SHAPES whose texts never end by themselves."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors  # noqa: PLC0415 (vLLM's)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    words = ("".join(letters) for letters in itertools.product(_LETTERS, repeat=_WORD))
+    vocabulary = {token: number for number, token in enumerate((*_SPECIAL, *words))}
+    tokenizer = Tokenizer(models.WordLevel(vocab=vocabulary, unk_token="<unk>"))  # noqa: S106 (not a password)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(f"[{_LETTERS}]{{{_WORD}}}"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.add_special_tokens(list(_SPECIAL))
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    _write(
+        folder / "tokenizer_config.json",
+        {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "pad_token": "<pad>", "unk_token": "<unk>"},
+    )
     shape = SHAPES[size]
-    write_tiny_llama(folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config |= {
-        "hidden_size": shape.hidden,
-        "intermediate_size": shape.intermediate,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.kv_heads,
-        "head_dim": shape.head,
-        "eos_token_id": None,
-    }
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    path = folder / "tokenizer_config.json"
-    tokenizer = json.loads(path.read_text(encoding="utf-8"))
-    del tokenizer["eos_token"]
-    path.write_text(json.dumps(tokenizer), encoding="utf-8")
+    _write(
+        folder / "config.json",
+        {
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "dtype": "bfloat16",
+            "vocab_size": len(vocabulary),
+            "hidden_size": shape.hidden,
+            "intermediate_size": shape.intermediate,
+            "num_hidden_layers": shape.layers,
+            "num_attention_heads": shape.heads,
+            "num_key_value_heads": shape.kv_heads,
+            "head_dim": shape.head,
+            "max_position_embeddings": 32_768,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 500_000.0,
+            "hidden_act": "silu",
+            "tie_word_embeddings": False,
+            "bos_token_id": 1,
+            "eos_token_id": None,
+            "pad_token_id": 0,
+        },
+    )
     return folder
+
+
+def _write(path: Path, value: Mapping[str, object]) -> None:
+    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
+
+
+def text(tokens: int, rng: random.Random) -> str:
+    """Random words; the model puts one token more before every text."""
+    return "".join(rng.choices(_LETTERS, k=_WORD * tokens))
 
 
 def engine_settings(path: Path, *, context: int, parallel: int, gpu_memory_fraction: float | None) -> dict[str, Any]:

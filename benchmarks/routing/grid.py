@@ -14,7 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.routing.dummy import ALPHABET
+from benchmarks.routing.dummy import text
 from benchmarks.routing.engine import Hardware, SimulatedWorker
 from benchmarks.routing.trace import Call, Spec, compiled
 from workers.engines.protocol import Engine, Generation, Sampling
@@ -62,10 +62,11 @@ def context_of(some: Sequence[Cell]) -> int:
 
 
 def _texts(cell: Cell, rng: random.Random) -> Iterator[str]:
-    """Each has `prompt` tokens: the one before every text, and characters."""
-    prefix = "".join(rng.choices(ALPHABET, k=max(cell.prefix - 1, 0)))
+    """Each has `prompt` tokens with the one that the model puts before every text."""
+    prefix = max(cell.prefix - 1, 0)
+    shared = text(prefix, rng)
     while True:
-        yield prefix + "".join(rng.choices(ALPHABET, k=cell.prompt - 1 - len(prefix)))
+        yield shared + text(cell.prompt - 1 - prefix, rng)
 
 
 async def measure(engine: Engine, cell: Cell, rng: random.Random, seconds: float) -> Measured:

@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import multiprocessing
 import os
+import random
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -15,9 +16,11 @@ import pytest_asyncio
 
 from tests.fixtures.tiny_llama import write_tiny_llama
 from workers.engines.default_model import default_hf_folder
-from workers.engines.protocol import Engine, Generation, Sampling, TokenChunk
+from workers.engines.protocol import Engine, Generation, ReportsCache, Sampling, TokenChunk
 from workers.engines.registry import create_engine
 from workers.errors import EngineDeadError
+from workers.routing import BlockHasher
+from workers.service.prefixes import ReportedPrefixes
 
 pytestmark = [
     pytest.mark.vllm,
@@ -79,6 +82,28 @@ async def test_says_how_much_of_a_prompt_was_cached(engine: Engine) -> None:
     assert load.extra["cached_tokens"] >= 192
     assert load.kv_blocks_total > 0
     assert load.kv_blocks_free == load.kv_blocks_total
+
+
+async def test_what_the_cache_holds_is_reported_and_becomes_blocks_of_text(engine: Engine) -> None:
+    assert isinstance(engine, ReportsCache)
+    assert engine.reports_cache
+    prefixes = ReportedPrefixes((await engine.load()).kv_blocks_total)
+    engine.on_cache(prefixes.on)
+    hasher = BlockHasher()
+    rng = random.Random(5)  # noqa: S311
+    head = "".join(rng.choices("abcdefgh", k=512))
+    for number in range(2):  # the width of the engine's blocks is known from the first one on
+        text = head + "".join(rng.choices("abcdefgh", k=200))
+        chunks = await read(engine, f"cached{number}", text, 2)
+        async with asyncio.timeout(5):
+            while True:
+                prefixes.computed(hasher.text(text), len(text), chunks[0].prompt_ids)
+                if set(hasher.text(text)) <= set(prefixes):
+                    break
+                await asyncio.sleep(0.02)
+    assert len(chunks[0].prompt_ids) == 713
+    assert chunks[0].cached_tokens == 512, "the head is shared"
+    assert set(hasher.text(head)) <= set(prefixes)
 
 
 async def test_an_earlier_request_goes_first(engine: Engine) -> None:

@@ -31,7 +31,7 @@ class CacheEvents:
 
     def config(self) -> Any:
         """vLLM's `kv_events_config`."""
-        from vllm.config.kv_events import KVEventsConfig  # noqa: PLC0415
+        from vllm.config import KVEventsConfig  # noqa: PLC0415
 
         return KVEventsConfig(enable_kv_cache_events=True, publisher="zmq", endpoint=self.endpoint)
 
