@@ -25,7 +25,9 @@ from benchmarks.routing.workloads import WORKLOADS
 from streams.errors import ConfigError, DescantError
 from workers.routing import policies
 
-NOT_CALIBRATED = "no stored result of benchmarks.routing.calibrate: the engine model was never compared with a real vLLM"
+NOT_CALIBRATED = (
+    "no stored result of benchmarks.routing.calibrate: the engine model was never compared with a real vLLM"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """Fits the simulated engine to a real vLLM and says how far off it is: `python -m benchmarks.routing.calibrate`.
 
 Runs a grid of prompt length x users x shared prefix x output on vLLM with a Llama of random weights, fits the constants
-on every other cell, and compares median time to first token and throughput on the rest. Needs vLLM's environment. The
+on a random half of the cells, and compares median time to first token and throughput on the others. Needs vLLM's environment. The
 result goes to benchmarks/routing/calibrated/, and as one JSON object to the last line.
 """
 
@@ -66,7 +66,10 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _run(options: argparse.Namespace) -> dict[str, Any]:
     name = hardware_name()
-    some = grid.cells(is_gpu=_is_gpu())[:: 4 if options.quick else 1]
+    rng = random.Random(options.seed)
+    some = grid.cells(is_gpu=_is_gpu())
+    if options.quick:
+        some = rng.sample(some, len(some) // 4)
     users = max(c.users for c in some)
     with DummyModel(options.model_size) as path:
         engine = dummy_engine(
@@ -88,7 +91,7 @@ async def _run(options: argparse.Namespace) -> dict[str, Any]:
         sequences=users,
     )
     began = time.monotonic()
-    fit = {c: m for i, (c, m) in enumerate(real.items()) if not i % 2}
+    fit = half_of(real, rng)
     constants = fitted(first_guess(start, fit), fit)
     _say(f"fitted in {time.monotonic() - began:.0f} s")
     return report(name, options.model_size, constants, real, fit)
@@ -115,14 +118,19 @@ async def _measure(engine: Engine, some: Sequence[Cell], options: argparse.Names
 # --- the fit: pure ---------------------------------------------------------------------------------------------------
 
 
+def half_of(real: Mapping[Cell, Measured], rng: random.Random) -> dict[Cell, Measured]:
+    """What the fit may see; cells of each kind are on both sides by chance alone."""
+    chosen = set(rng.sample(list(real), (len(real) + 1) // 2))
+    return {cell: measured for cell, measured in real.items() if cell in chosen}
+
+
 def first_guess(start: Hardware, real: Mapping[Cell, Measured]) -> Constants:
-    """From single users with nothing shared: their first tokens over prompt lengths are nearly a line."""
-    alone = sorted((c.prompt, m) for c, m in real.items() if c.users == 1 and not c.shared) or sorted(
-        (c.prompt, m) for c, m in real.items()
-    )
-    (short, low), (long, high) = (alone[0][0], alone[0][1]), (alone[-1][0], alone[-1][1])
+    """From single users with nothing shared, where there are any: their first tokens over prompt lengths are a line."""
+    alone = [(c.prompt, m) for c, m in real.items() if c.users == 1 and not c.shared]
+    ordered = sorted(alone or ((c.prompt, m) for c, m in real.items()), key=lambda pair: pair[0])
+    (short, low), (long, high) = ordered[0], ordered[-1]
     slope = max((high.ttft - low.ttft) / max(long - short, 1), low.ttft / short / 20)
-    step = min(1 / m.throughput for _, m in alone) * 0.7
+    step = min(1 / m.throughput for _, m in ordered) * 0.7
     rest = max(low.ttft - slope * short - step, step / 10)
     hardware = replace(
         start, overhead=step, prefill=slope, attention=slope / 20_000, decode=step / 50, context=step / 1e6

@@ -7,8 +7,9 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
+from streams.core.failure import Failure
 from streams.core.lineage import Serial
 from streams.core.record import Envelope
 from streams.errors import ConfigError, RecordError
@@ -64,6 +65,9 @@ def decode_prompt(value: bytes | None) -> PromptRecord:
         raise RecordError("the value is not a prompt with its destination", code="record.prompt") from None
 
 
+OnStranded: TypeAlias = Callable[[Envelope, Failure], None]
+
+
 class Router(Protocol):
     """One for each process and pipeline; every method runs on the loop and must not wait."""
 
@@ -75,6 +79,9 @@ class Router(Protocol):
 
     def closed(self, serial: Serial) -> None:
         """Nobody waits for this request's prompts any more."""
+
+    def report_to(self, fail: OnStranded) -> None:
+        """Call this for a request that is about to end because nobody serves a model that it needs."""
 
     async def close(self) -> None: ...
 
@@ -96,6 +103,9 @@ class RoundRobinRouter:
 
     def closed(self, serial: Serial) -> None:
         """Nothing is remembered of a request."""
+
+    def report_to(self, fail: OnStranded) -> None:
+        """It does not know whether anybody serves a model."""
 
     async def close(self) -> None:
         """Nothing is held."""

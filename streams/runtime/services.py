@@ -33,6 +33,7 @@ class Services:
         self.follower: Final = ControlFollower(kafka, self.lookup, plan.pipeline, self.fatal)
         self.router: Final[Router] = create_router(kafka, settings) if routes else RoundRobinRouter(settings.lanes)
         self.follower.listen(self.router.closed)
+        self.router.report_to(self.fail_request)
         counter = itertools.count(1)
         self.next_n: Final[Callable[[], int]] = lambda: next(counter)
         """n of run ids: over all slots of this process, never reset."""
@@ -52,6 +53,10 @@ class Services:
         """A record of a known request cannot be used: dead letter, and the request fails (PROTOCOL §5.1)."""
         failure = Failure(error.code, str(error), stage)
         self.dead_letter(message, stage, failure)
+        self.fail_request(envelope, failure)
+
+    def fail_request(self, envelope: Envelope, failure: Failure) -> None:
+        """Ask the closer to end the request with this error, unless it has ended."""
         if envelope.serial is None or envelope.serial.partition >= self.settings.partitions:
             return  # no request of this pipeline
         failing = Envelope(

@@ -140,7 +140,8 @@ async def test_prompts_wait_for_a_worker_and_are_served_when_one_comes(kafka: Ka
         async with asyncio.timeout(ANSWER_SECONDS):
             with pytest.raises(AnswerError) as raised:
                 await nobody.answer()
-            assert raised.value.code == "deadline"
+            assert raised.value.code == "model.no_lane"
+            assert model in str(raised.value), "the error does not say which model"
             engine = create_engine("simulated", {"model": model})
             async with Worker(engine, settings, SETTINGS):
                 assert len((await handle.answer()).split()) == 12

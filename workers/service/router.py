@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import itertools
 import random
 import threading
@@ -13,16 +14,21 @@ from typing import Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from streams.core.lineage import Serial, format_path
+from streams.core.failure import Failure
+from streams.core.lineage import Serial, format_path, parse_serial
 from streams.core.record import Envelope
 from streams.errors import RecordError
 from streams.runtime.consumer import CALL_SECONDS, CONSUMER_CONFIG, POLL_SECONDS, retrying
-from streams.runtime.route import PromptRecord
+from streams.runtime.route import OnStranded, PromptRecord
 from streams.runtime.topics import WORKERS_STATE, ensure_topics, state_topic
 from streams.settings import KafkaSettings, PipelineSettings
 from workers.routing import BlockHasher, Fleet, Fork, NoLaneError, PromptInfo, Router, WorkerState, kappa, policy
 
 EXPIRE_SECONDS: Final = 0.1
+
+STRANDED_SECONDS: Final = 0.3
+"""So long before its deadline a request that waits for a model without a worker is failed, with an error that says so.
+What a worker that came now could still write would come too late; the closer needs a moment to be told."""
 
 GROUP_WEIGHT: Final = 0.05
 """How much one closed request moves the mean size of its fork's groups."""
@@ -51,7 +57,11 @@ class KafkaRouter:
         self._policy_name: Final = policy_name
         self._loop: Final = asyncio.get_running_loop()
         self._models: Final[dict[str, _Model]] = {}
-        self._prompts: Final[dict[Serial, list[tuple[_Model, str]]]] = {}
+        self._prompts: Final[dict[Serial, dict[str, tuple[_Model, Envelope]]]] = {}
+        self._fail: OnStranded = lambda envelope, failure: None
+        self._stranded: Final[list[tuple[int, int, _Model, Envelope]]] = []
+        """Heap by deadline: prompts that were placed where nobody lived, or whose worker died."""
+        self._order: Final = itertools.count()
         self._groups: Final[dict[Serial, dict[str, int]]] = {}
         self._mean_size: Final[dict[str, float]] = {}
         self._is_open = True
@@ -65,13 +75,14 @@ class KafkaRouter:
         known = self._model(model)
         now = time.time()
         info = self._info(known, envelope, prompt, now)
+        if envelope.serial is not None:
+            self._prompts.setdefault(envelope.serial, {})[info.id] = known, envelope
         try:
             choice = known.router.choose(info, now)
         except NoLaneError:
+            self._strand(known, envelope)
             return next(known.waiting_lanes)
         known.router.sent(info, choice, now)
-        if envelope.serial is not None:
-            self._prompts.setdefault(envelope.serial, []).append((known, info.id))
         return choice.lane
 
     def weight(self, envelope: Envelope) -> float:
@@ -80,11 +91,14 @@ class KafkaRouter:
 
     def closed(self, serial: Serial) -> None:
         now = time.time()
-        for known, prompt_id in self._prompts.pop(serial, ()):
+        for prompt_id, (known, _) in self._prompts.pop(serial, {}).items():
             known.router.finished(prompt_id, now)
         for stage, size in self._groups.pop(serial, {}).items():
             mean = self._mean_size.get(stage)
             self._mean_size[stage] = size if mean is None else mean + GROUP_WEIGHT * (size - mean)
+
+    def report_to(self, fail: OnStranded) -> None:
+        self._fail = fail
 
     def workers(self, model: str) -> tuple[WorkerState, ...]:
         """What the live workers of a model last said of themselves."""
@@ -135,7 +149,25 @@ class KafkaRouter:
             await asyncio.sleep(EXPIRE_SECONDS)
             now = time.time()
             for known in self._models.values():
-                known.router.expire(now)
+                for prompt_id in known.router.expire(now):  # the next owner of its lane serves it, if there is one
+                    self._lost(prompt_id)
+            self._fail_stranded(int((now + STRANDED_SECONDS) * 1000))
+
+    def _lost(self, prompt_id: str) -> None:
+        found = self._prompts.get(parse_serial(prompt_id.partition("/")[0]), {}).get(prompt_id)
+        if found is not None:
+            self._strand(*found)
+
+    def _strand(self, known: _Model, envelope: Envelope) -> None:
+        heapq.heappush(self._stranded, (envelope.deadline, next(self._order), known, envelope))
+
+    def _fail_stranded(self, due_ms: int) -> None:
+        while self._stranded and self._stranded[0][0] <= due_ms:
+            _, _, known, envelope = heapq.heappop(self._stranded)
+            fleet = known.router.fleet
+            if envelope.serial in self._prompts and not fleet.slots():
+                nobody = NoLaneError(fleet.model, silent=len(fleet.members))
+                self._fail(envelope, Failure(nobody.code, str(nobody), envelope.stage))
 
     def _read(self) -> None:
         retrying(lambda: ensure_topics(self._kafka, [state_topic(self._settings)]))
