@@ -36,7 +36,7 @@ from workers.routing import policies, policy
 POLICIES: Final = ("round_robin", "least_requests", "sglang_cache_aware", "dynamo_lmetric", "descant")
 ROUTERS: Final = 3
 PARALLEL: Final = 32
-START_SECONDS: Final = 420.0
+START_SECONDS: Final = 900.0
 PROBE_REQUESTS: Final = 12
 STATE_AGE: Final = 0.1
 """Between two announcements of a worker."""
