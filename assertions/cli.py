@@ -46,7 +46,9 @@ def alerts(
     since: Annotated[str, typer.Option(help="now, beginning, a time (2026-01-31T12:00) or an age (15m, 2h).")] = "now",
     standing: Annotated[bool, typer.Option("--standing", help="Only flags that cannot be withdrawn any more.")] = False,
     per_minute: Annotated[float | None, typer.Option(min=1.0, help="Most alerts of one assertion.")] = None,
-    resume: Annotated[str | None, typer.Option(help="A name; goes on where that name stopped.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="A name; goes on where that name stopped. A webhook has one of its own.")
+    ] = None,
     webhook: Annotated[
         str | None, typer.Option(help="Post each alert here, signed with DESCANT_WEBHOOK_SECRET.")
     ] = None,
@@ -55,6 +57,7 @@ def alerts(
 ) -> None:
     """Watch flags as they are raised."""
     kafka = KafkaSettings(bootstrap=kafka_or_fail(bootstrap))
+    hook = _webhook(webhook) if webhook is not None else None
     subscription = subscribe(
         kafka,
         assertion=assertion,
@@ -63,15 +66,10 @@ def alerts(
         since=parse_since(since),
         standing_only=standing,
         per_minute=per_minute,
-        resume=resume,
+        resume=resume or (hook.name if hook is not None else None),
     )
-    if webhook is not None:
-        secret = os.environ.get("DESCANT_WEBHOOK_SECRET", "")
-        if not secret:
-            raise AssertionSetupError(
-                "a webhook is signed: set DESCANT_WEBHOOK_SECRET to the secret that its server knows."
-            )
-        asyncio.run(deliver(subscription, Webhook(webhook, secret.encode()), kafka))
+    if hook is not None:
+        asyncio.run(deliver(subscription, hook, kafka))
         return
 
     async def show() -> None:
@@ -83,6 +81,15 @@ def alerts(
     finally:
         if limited := subscription.held_back.limited:
             messages.print("held back, over the rate: " + ", ".join(f"{n} {name}" for name, n in limited.items()))
+
+
+def _webhook(url: str) -> Webhook:
+    secret = os.environ.get("DESCANT_WEBHOOK_SECRET", "")
+    if not secret:
+        raise AssertionSetupError(
+            "a webhook is signed: set DESCANT_WEBHOOK_SECRET to the secret that its server knows."
+        )
+    return Webhook(url, secret.encode())
 
 
 @app.command()

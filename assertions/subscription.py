@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Final, Literal
 
@@ -22,6 +22,10 @@ Since = datetime | Literal["beginning", "now"]
 
 POLL_SECONDS: Final = 0.2
 BATCH: Final = 200
+# What a resumed subscription reads again, to know what it has delivered: a flag stands or is withdrawn within its
+# request's deadline and its window, which are minutes.
+REMEMBER_SECONDS: Final = 900.0
+LOOK_BACK_SECONDS: Final = 30.0
 
 
 class Alerts:
@@ -76,7 +80,7 @@ class Alerts:
                 "Start them with `descant assertions run`."
             )
         if self._resume:
-            consumer.subscribe([FLAGS])
+            consumer.subscribe([FLAGS], on_assign=self._remember)
         else:
             consumer.assign(self._places(consumer, list(known.partitions)))
         return consumer
@@ -92,6 +96,22 @@ class Alerts:
                 at = [TopicPartition(FLAGS, p, int(moment.timestamp() * 1000)) for p in partitions]
                 found = consumer.offsets_for_times(at, timeout=10)
                 return [TopicPartition(FLAGS, f.partition, f.offset if f.offset >= 0 else OFFSET_END) for f in found]
+
+    def _remember(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        """Take again what this name was given before: else a flag that it was told of would come as news when it
+        stands, and one that is withdrawn would never be taken back."""
+        known = [place for place in consumer.committed(assigned, timeout=10) if place.offset >= 0]
+        if not known:
+            return
+        reader = Consumer({**self._kafka.client(), "group.id": "alerts"})
+        try:
+            for message in _between(reader, known):
+                flag = self._read(message)
+                if flag is not None:
+                    self._sieve.take(flag, time.monotonic() - (time.time() - message.timestamp()[1] / 1000))
+        finally:
+            reader.close()
+        self._sieve.held_back.clear()
 
     def _read(self, message: Message) -> Flag | None:
         try:
@@ -115,6 +135,25 @@ def _batch(consumer: Consumer) -> list[Message]:
     return good
 
 
+def _between(reader: Consumer, ends: list[TopicPartition]) -> Iterator[Message]:
+    """What lies before these places, from REMEMBER_SECONDS before now on."""
+    since = int((time.time() - REMEMBER_SECONDS) * 1000)
+    found = reader.offsets_for_times([TopicPartition(FLAGS, p.partition, since) for p in ends], timeout=10)
+    starts = {at.partition: at.offset for at in found if at.offset >= 0}
+    left = {p.partition: p.offset for p in ends if starts.get(p.partition, p.offset) < p.offset}
+    reader.assign([TopicPartition(FLAGS, partition, starts[partition]) for partition in left])
+    give_up = time.monotonic() + LOOK_BACK_SECONDS
+    while left and time.monotonic() < give_up:
+        for message in reader.consume(BATCH, POLL_SECONDS):
+            if message.error() is not None:
+                continue
+            partition, offset = int(message.partition() or 0), int(message.offset() or 0)
+            if partition in left and offset < left[partition]:
+                yield message
+            if offset + 1 >= left.get(partition, 0):
+                left.pop(partition, None)
+
+
 def alerts(
     bootstrap: str | KafkaSettings,
     *,
@@ -136,7 +175,7 @@ def alerts(
 
     A flag is delivered once, when it is raised; its withdrawal follows if its run was superseded (`flag.state`).
     Answers that disagree are flagged each, and one alert names them all (`held_back.named`).
-    With `resume`, a flag being worked on when the subscriber died comes again.
+    With `resume`, a flag being worked on when the subscriber died comes again, and none that it was told of before.
     Raises AssertionSetupError when there is no flags topic, BrokerError when Kafka cannot be read.
     """
     kafka = bootstrap if isinstance(bootstrap, KafkaSettings) else KafkaSettings(bootstrap=bootstrap)

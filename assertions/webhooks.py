@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import time
@@ -14,6 +15,7 @@ from confluent_kafka import Producer
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from assertions.core.flag import Flag
+from assertions.errors import AssertionSetupError
 from assertions.processor.topics import DEAD_LETTERS
 from assertions.subscription import Alerts
 from streams.errors import BrokerError
@@ -37,6 +39,20 @@ class Webhook:
     answer_seconds: float = 10.0
     retry_seconds: float = 120.0
     """How long a flag is tried before it goes to the dead letters; the flags behind it wait meanwhile."""
+
+    def __post_init__(self) -> None:
+        """Raises AssertionSetupError for what is no address of a web server."""
+        try:
+            url = httpx.URL(self.url)
+        except httpx.InvalidURL:
+            url = httpx.URL()
+        if url.scheme not in ("http", "https") or not url.host:
+            raise AssertionSetupError(f"a webhook's address is http:// or https:// and a host, not {self.url!r}.")
+
+    @property
+    def name(self) -> str:
+        """Of its place among the flags, where it is given no other."""
+        return f"webhook-{hashlib.sha256(self.url.encode()).hexdigest()[:12]}"
 
 
 def sign(secret: bytes, body: bytes, at: int) -> str:
@@ -97,8 +113,14 @@ async def _post_once(client: httpx.AsyncClient, webhook: Webhook, body: bytes) -
         SIGNATURE_HEADER: sign(webhook.secret, body, int(time.time())),
     }
     try:
-        answer = await client.post(webhook.url, content=body, headers=headers)
-    except httpx.TransportError as error:
+        # The whole of it: a server that sends a byte now and then would otherwise hold up all flags for ever. What it
+        # has to say beside the status is not read.
+        async with (
+            asyncio.timeout(webhook.answer_seconds),
+            client.stream("POST", webhook.url, content=body, headers=headers) as answer,
+        ):
+            pass
+    except (httpx.TransportError, TimeoutError) as error:
         raise _TryAgainError(type(error).__name__) from error
     if answer.is_success:
         return None

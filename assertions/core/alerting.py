@@ -44,6 +44,10 @@ class HeldBack:
     limited: Counter[str] = field(default_factory=Counter)
     """Over the rate."""
 
+    def clear(self) -> None:
+        for counts in (self.repeated, self.named, self.limited):
+            counts.clear()
+
 
 @dataclass(slots=True)
 class _Delivered:
@@ -62,6 +66,8 @@ class Sieve:
         self.held_back: Final = HeldBack()
         self._per_minute = per_minute
         self._room: dict[str, tuple[float, float]] = {}
+        self._limited: OrderedDict[str, None] = OrderedDict()
+        """Ids held back over the rate, so that each is counted once."""
         self._delivered: OrderedDict[str, _Delivered] = OrderedDict()
         self._named: dict[tuple[str, str, str], str] = {}
         """(assertion, rule, observation) → the delivered flag that names this observation."""
@@ -87,7 +93,10 @@ class Sieve:
             front.behind[flag.id] = flag
             return ()
         if not self._has_room(flag.assertion, now):
-            self.held_back.limited[flag.assertion] += 1
+            self.held_back.limited[flag.assertion] += flag.id not in self._limited
+            self._limited[flag.id] = None
+            if len(self._limited) > REMEMBERED_MAX:
+                self._limited.popitem(last=False)
             return ()
         self._remember(flag)
         return (flag,)

@@ -277,3 +277,44 @@ async def test_alerts_come_at_once_and_resume_where_they_stopped(kafka: KafkaFor
     assert len({f.id for f in first}) == 4
     assert sum(subscription.held_back.repeated.values()) <= 4
     assert len(rest) < 7, "the resumed subscription started again from the beginning"
+
+
+async def test_a_resumed_subscription_knows_what_it_has_delivered(kafka: KafkaForTests) -> None:
+    from confluent_kafka import Producer
+
+    from assertions import Observation, Registry, assertion, evaluate
+
+    registry, name, resume = Registry(), kafka.unique("pipe"), kafka.unique("reader")
+    assertion(on=f"{name}.s", name="any", registry=registry)(lambda value: value)
+    ensure_shared(KafkaSettings(bootstrap=kafka.bootstrap))
+    made = evaluate(
+        registry,
+        [
+            Observation(pipeline=name, stages=("s",), values=(n + 1,), serial=f"0:{n}", path="", time=float(n))
+            for n in range(3)
+        ],
+    ).flags
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+
+    def write(flag: Flag, state: FlagState) -> None:
+        written = flag.model_copy(update={"data": flag.data.model_copy(update={"state": state})})
+        producer.produce(FLAGS, written.to_bytes(), flag.subject, partition=0)
+        producer.flush()
+
+    async def next_ones(count: int) -> list[tuple[str, FlagState]]:
+        found: list[tuple[str, FlagState]] = []
+        async for flag in alerts(kafka.bootstrap, pipeline=name, since="beginning", resume=resume):
+            if len(found) == count:  # the ones before this are done with
+                break
+            found.append((flag.id, flag.state))
+        return found
+
+    stands, gone, news = made
+    write(stands, FlagState.PROVISIONAL)
+    write(gone, FlagState.PROVISIONAL)
+    write(news, FlagState.PROVISIONAL)
+    assert await next_ones(2) == [(stands.id, FlagState.PROVISIONAL), (gone.id, FlagState.PROVISIONAL)]
+    write(stands, FlagState.STANDING)
+    write(gone, FlagState.WITHDRAWN)
+    write(made[0].model_copy(update={"id": "last"}), FlagState.STANDING)
+    assert await next_ones(2) == [(news.id, FlagState.PROVISIONAL), (gone.id, FlagState.WITHDRAWN)]

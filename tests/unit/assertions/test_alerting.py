@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpx
+import pytest
 
 from assertions import Flag, FlagState, Observation, Registry, assertion, consistency, evaluate
 from assertions.core.alerting import AlertFilter, Sieve
+from assertions.errors import AssertionSetupError
 from assertions.webhooks import SIGNATURE_HEADER, Webhook, _post, sign, verify
 
 SECRET = b"a secret"
@@ -72,6 +76,15 @@ def test_the_rate_of_an_assertion_is_limited_and_the_rest_counted() -> None:
     assert sieve.take(flags(6)[5], 20.0)
 
 
+def test_a_flag_that_is_held_back_is_counted_once_whatever_becomes_of_it() -> None:
+    sieve = Sieve(AlertFilter(), per_minute=1)
+    first, second = flags(2)
+    assert sieve.take(in_state(first, FlagState.PROVISIONAL), 0)
+    for state in (FlagState.PROVISIONAL, FlagState.STANDING):
+        assert not sieve.take(in_state(second, state), 1)
+    assert sum(sieve.held_back.limited.values()) == 1
+
+
 def test_a_signature_is_bound_to_body_secret_and_time() -> None:
     signature = sign(SECRET, b"body", 1_000)
     assert verify(SECRET, b"body", signature, 1_010.0)
@@ -129,6 +142,42 @@ async def test_a_webhook_that_refuses_or_is_away_says_why() -> None:
         reason = await _post(client, Webhook(url, SECRET, retry_seconds=0.3), flag)
     assert reason is not None
     assert reason.startswith("gave up")
+
+
+async def test_a_webhook_that_never_comes_to_an_end_is_left_and_one_that_says_much_is_not_read() -> None:
+    (flag,) = flags(1)
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"H")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000000\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"x" * 100_000)
+                await writer.drain()
+
+    for serve, reason in ((drip, "gave up after 0.5 s"), (flood, None)):
+        running = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = running.sockets[0].getsockname()[1]
+        webhook = Webhook(f"http://127.0.0.1:{port}/", SECRET, answer_seconds=0.3, retry_seconds=0.5)
+        async with httpx.AsyncClient() as client, asyncio.timeout(10):
+            said = await _post(client, webhook, flag)
+        assert (said is None) == (reason is None), said
+        assert said is None or said.startswith(reason or "")
+        running.close()
+
+
+@pytest.mark.parametrize("url", ["", "flags", "ftp://host/", "http://", "https:///path", "http://[::1"])
+def test_what_is_no_address_of_a_server_is_refused_at_once(url: str) -> None:
+    with pytest.raises(AssertionSetupError):
+        Webhook(url, SECRET)
 
 
 def disagreement(*capitals: str) -> dict[str, Flag]:

@@ -1,0 +1,112 @@
+"""python -m examples.precision_page: docs/precision.md, from the figures that the examples have stored.
+
+Each is written by one command, with `--json`, and is the last line that it prints:
+
+    python -m examples.factcheck.precision FILE --json > examples/factcheck/precision.json
+    python -m examples.tracking --json > examples/tracking/precision.json
+    python -m examples.activity --json > examples/activity/precision.json
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+HERE: Final = Path(__file__).parent
+FEW: Final = 50
+"""Below this many judged flags a share says little."""
+
+HEAD: Final = """\
+# How often the assertions are right
+
+Precision: of the flags that could be judged against ground truth, the share that shows a real error. The interval is
+Wilson's, 95 %. Nothing was tuned on the data that it is judged on, so some are weak, and say so. Fewer than 50 judged
+flags: read the interval, not the share. The paper reports 88 to 100 % for its assertions (Kang et al., MLSys 2020,
+table 3). This page is written by `python -m examples.precision_page` from what the commands below have stored.
+"""
+
+FACTCHECK: Final = """
+## The fact checker and the library, on the demo model's answers
+
+{questions} questions about countries to the demo model (Gemma 3 270M, temperature 0.7), {verdicts} sentences of its
+answers; {judged} of them can be judged by the fact tables (`examples/factcheck/truth.py`, which reads a sentence by
+its form and asks no model), {false} of those are false. `python -m examples.factcheck.traffic FILE`, then `python -m
+examples.factcheck.precision FILE` says what counts as right.
+"""
+
+FIGURE_3: Final = """
+Assertions find errors that the model is sure of (the paper's figure 3). Of {verdicts} verdicts of the verifier
+{errors} are wrong. Sampling by least confidence that takes the most uncertain fifth leaves out {left}; of these
+{found}.
+"""
+
+OTHERS: Final = """
+Not in the table: `broken_json` and `uncited_evidence`, as this pipeline asks for neither JSON nor quotations. Where
+no flag was raised (`refusal`, `language_switch`, `confidence_without_agreement`), the model did not do it on these
+questions, and nothing is known of the precision.
+"""
+
+TRACKING: Final = """
+## Tracks of pedestrians
+
+The example tracker's output on TUD-Campus and TUD-Stadtmitte, as they ship in `motmetrics`, judged against the
+MOTChallenge ground truth. That tracker fills its gaps and doubles no box; a *simulated* detector, whose rates of
+error are guesses, shows what flicker and multibox find. `python -m examples.tracking`
+"""
+
+ACTIVITY: Final = """
+## Activities
+
+BasicMotions, as it ships in `aeon`; a linear classifier of the gyroscope alone. No A, B, A within five seconds.
+`python -m examples.activity`
+"""
+
+
+def page() -> str:
+    factcheck = stored("factcheck")
+    figure = factcheck["figure_3"]
+    found = "; ".join(
+        f"`{name}` finds {of['errors']} (up to confidence {of['highest_confidence']:.2f})"
+        for name, of in figure["of_these_found"].items()
+    )
+    rows = [
+        {"assertion": name, **of, "flags": of["judged"], "raised": of["flags"]}
+        for name, of in factcheck["precision"].items()
+    ]
+    parts = [
+        HEAD,
+        FACTCHECK.format(**factcheck["output"]),
+        table(rows, "raised"),
+        OTHERS,
+        FIGURE_3.format(**figure, left=figure["errors_below_the_most_uncertain_fifth"], found=found),
+        TRACKING,
+        table(stored("tracking")["precision"], "lines"),
+        ACTIVITY,
+        table(stored("activity")["precision"], "lines"),
+    ]
+    return "\n".join(part.strip("\n") + "\n" for part in parts)
+
+
+def stored(example: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads((HERE / example / "precision.json").read_text())
+    return found
+
+
+def table(rows: Iterable[Mapping[str, Any]], last: str) -> str:
+    """`last`: raised, how many flags there were, judged or not; or lines, what the assertion took to write."""
+    titles = {"raised": "flags raised", "lines": "lines of code"}
+    lines = [f"| assertion | flags judged | right | precision | 95 % | {titles[last]} |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        share = "–" if row["precision"] is None else f"{row['precision']:.0%}"
+        bounds = f"{row['low']:.0%} to {row['high']:.0%}" if row["flags"] else ""
+        few = " (few)" if 0 < row["flags"] < FEW else ""
+        lines.append(
+            f"| `{row['assertion']}` | {row['flags']}{few} | {row['right']} | {share} | {bounds} | {row[last]} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    (HERE.parent / "docs" / "precision.md").write_text(page())
