@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import platform
 import subprocess
 import tempfile
@@ -26,25 +27,36 @@ RESULT_FILE: Final = "result.json"
 
 def main(
     engine: Annotated[str, typer.Option(help="simulated or vllm.")] = "simulated",
-    workers: Annotated[int, typer.Option(help="Engine processes.")] = 4,
+    workers: Annotated[
+        int | None, typer.Option(help="Engine processes; without it 8 simulated ones, 4 of vllm.")
+    ] = None,
     model_size: Annotated[str, typer.Option(help=f"Of the dummy Llama for vllm: {', '.join(SIZES)}.")] = "1b",
     gpu_memory_fraction: Annotated[float, typer.Option(help="Of the GPU's memory, for each engine.")] = 0.2,
     engine_args: Annotated[
         str, typer.Option(help="JSON: more settings of the engine (of vllm: AsyncEngineArgs).")
     ] = "{}",
-    arms: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(figures.ARMS),
+    arms: Annotated[
+        str, typer.Option(help=f"Comma-separated; there are also {', '.join(figures.MORE_ARMS)}.")
+    ] = ",".join(figures.ARMS),
     variants: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(figures.VARIANTS),
     rates: Annotated[str, typer.Option(help="Requests a second, comma-separated; found by itself without.")] = "",
-    growth: Annotated[float, typer.Option(help="From one rate to the next, where they are found.")] = 1.4,
-    seconds: Annotated[float, typer.Option(help="Of arrivals at each rate.")] = 20.0,
+    growth: Annotated[float, typer.Option(help="From one rate to the next, where they are found.")] = 1.5,
+    seconds: Annotated[
+        float | None, typer.Option(help="Of arrivals at each rate; without it 15 for simulated engines, 10 for vllm.")
+    ] = None,
     idle_requests: Annotated[int, typer.Option(help="For the idle latency, one after the other.")] = 5,
     seed: int = 1,
     speed: Annotated[
-        float, typer.Option(help="Simulated seconds in a real one; below 1 where the CPU is short.")
-    ] = 1.0,
+        float | None, typer.Option(help="Simulated seconds in a real one; without it a tenth for each core, at most 1.")
+    ] = None,
     scale: Annotated[float, typer.Option(help="Factor on all lengths, for slow engines.")] = 1.0,
     stage_processes: Annotated[int, typer.Option(help="Processes for each pipeline.")] = 1,
-    budget: Annotated[float, typer.Option(help="Seconds; no point is begun that would end later.")] = 3600.0,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds, from when all is ready; no point is begun that would end later. Without it 3,600, 360 for vllm."
+        ),
+    ] = None,
     keep_saturated: Annotated[
         bool, typer.Option(help="Give figures although the CPU was short: to try things out, never to report.")
     ] = False,
@@ -55,12 +67,19 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Only the last line.")] = False,
 ) -> None:
     """Measure request latency against rate for each arm. The last line is one JSON object; --out keeps every point."""
-    machine = Machine(engine, workers, model_size, gpu_memory_fraction, json.loads(engine_args), speed, scale,
-                      stage_processes, bootstrap)  # fmt: skip
+    is_simulated = engine == "simulated"
+    if speed is None:
+        speed = min(1.0, 0.1 * (os.cpu_count() or 1)) if is_simulated else 1.0
+    machine = Machine(
+        engine=engine, workers=workers or (8 if is_simulated else 4), model_size=model_size,
+        gpu_memory_fraction=gpu_memory_fraction, engine_args=json.loads(engine_args), speed=speed, scale=scale,
+        stage_processes=stage_processes, bootstrap=bootstrap,
+    )  # fmt: skip
     plan = Sweep(
-        arms=_chosen(arms, figures.ARMS), variants=_chosen(variants, figures.VARIANTS),
-        rates=[float(r) for r in rates.split(",") if r], growth=growth, seconds=seconds, idle_requests=idle_requests,
-        seed=seed, budget_seconds=budget, keep_saturated=keep_saturated,
+        arms=_chosen(arms, (*figures.ARMS, *figures.MORE_ARMS)), variants=_chosen(variants, figures.VARIANTS),
+        rates=[float(r) for r in rates.split(",") if r], growth=growth,
+        seconds=seconds or (15.0 if is_simulated else 10.0), idle_requests=idle_requests, seed=seed,
+        budget_seconds=budget or (3_600.0 if is_simulated else 360.0), keep_saturated=keep_saturated,
     )  # fmt: skip
     check(machine, plan)
     with tempfile.TemporaryDirectory() as temporary:
@@ -114,7 +133,7 @@ def described(machine: Machine, plan: Sweep) -> dict[str, Any]:
 
 async def measure(machine: Machine, plan: Sweep, folder: Path, *, quiet: bool) -> None:
     """All points, into the folder."""
-    async with Setup(machine) as setup:
+    async with Setup(machine, plan.arms) as setup:
         await sweep(
             plan, setup, Results(folder), machine.sizes, speed=machine.speed, engines=machine.workers,
             is_simulated=machine.engine == "simulated", said=lambda line: None if quiet else typer.echo(line),

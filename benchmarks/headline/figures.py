@@ -13,7 +13,11 @@ STREAMING: Final = "streaming"
 ROUTING: Final = "routing"
 BOTH: Final = "both"
 LANGGRAPH: Final = "langgraph"
+EARLY: Final = "early"
+PREFETCH: Final = "prefetch"
 ARMS: Final = (BASELINE, STREAMING, ROUTING, BOTH, LANGGRAPH)
+MORE_ARMS: Final = (EARLY, PREFETCH)
+"""`both` with a shorter critical path; see benchmarks.headline.early."""
 
 TEMPLATES: Final = "templates"
 DOCUMENT: Final = "document"

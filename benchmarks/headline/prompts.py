@@ -46,7 +46,12 @@ def report_prompt(ask: Ask, verdicts: list[str]) -> str:
     return planned(_REPORT + ask.question + "".join(verdicts), ask.report_tokens)
 
 
-def claim_text(written: str, ask: Ask, index: int) -> str:
-    """Claim `index` of a draft: the words between where the one before it ended and where it ends."""
+def claim_text(written: str, ask: Ask, index: int, *, upto: int | None = None) -> str:
+    """Claim `index` of a draft: the words from where the one before it ended to where it ends, or to word `upto`."""
     start = ask.claims[index - 1].ends_at if index else 0
-    return "".join(f" {word}" for word in written.split()[start : ask.claims[index].ends_at])
+    return "".join(f" {word}" for word in written.split()[start : upto or ask.claims[index].ends_at])
+
+
+def prefetch_prompt(ask: Ask) -> str:
+    """What all the claims' verifications begin with; of its text one token is wanted, since none cannot be had."""
+    return planned(_VERIFY + ask.document, 1)

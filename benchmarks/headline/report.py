@@ -21,8 +21,12 @@ _LABELS: Final = {
     figures.ROUTING: "routing only",
     figures.BOTH: "streaming and routing",
     figures.LANGGRAPH: "LangGraph supersteps",
+    figures.EARLY: "both, retrieval on half a claim",
+    figures.PREFETCH: "the same, document prefilled ahead",
 }
-_COLOURS: Final = dict(zip(figures.ARMS, ("#6b7280", "#2563eb", "#d97706", "#059669", "#b91c1c"), strict=True))
+_COLOURS: Final = dict(
+    zip(_LABELS, ("#6b7280", "#2563eb", "#d97706", "#059669", "#b91c1c", "#7c3aed", "#db2777"), strict=True)
+)
 
 
 def result(points: Sequence[Mapping[str, Any]], *, is_simulated: bool) -> dict[str, Any]:
@@ -37,9 +41,7 @@ def result(points: Sequence[Mapping[str, Any]], *, is_simulated: bool) -> dict[s
         target = TARGET_SECONDS if is_simulated else round(TARGET_IDLE_TIMES * idle, 3)
         verdicts[variant] = {
             **figures.verdict(found, idle, target),
-            "idle_by_arm": {
-                arm: round(i, 3) for arm in figures.ARMS if (i := idle_of(points, variant, arm)) is not None
-            },
+            "idle_by_arm": {arm: round(i, 3) for arm in _LABELS if (i := idle_of(points, variant, arm)) is not None},
             "langgraph_by_rate": figures.langgraph_ratio(found),
             "curves": {arm: [_row(p) for p in of] for arm, of in found.items()},
         }

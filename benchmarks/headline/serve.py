@@ -67,7 +67,7 @@ class PlannedEngine:
         loop = asyncio.get_running_loop()
         counts, began, first = self.counts, loop.time(), 0.0
         counts.prompts += 1
-        counts.prompt_tokens += 1 + generation.prompt.count(" ")
+        counts.prompt_tokens += generation.prompt.count(" ")  # each word brings its own
         async with aclosing(self._engine.generate(generation)) as chunks:
             async for chunk in chunks:
                 if not first:

@@ -9,30 +9,58 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+import time
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
 from benchmarks.headline import dummy_llama, figures
+from benchmarks.headline.early import early, prefetching
 from benchmarks.headline.load import Asked, Outcome, one_by_one, open_loop
 from benchmarks.headline.pipeline import MODEL, by_turns, routed
 from benchmarks.headline.processes import Processes, free_port, machine_seconds, process_cpu_seconds
 from benchmarks.headline.workload import Ask, Sizes, Workload
+from streams import Pipeline
 from streams.broker import EmbeddedKafka
 from streams.client import Client
+from streams.errors import BrokerError
 from streams.settings import KafkaSettings
 
 READY_SECONDS: Final = 400.0
 """A model on vLLM may compile for minutes."""
+CONNECT_SECONDS: Final = 60.0
 GPU_RESERVE_BYTES: Final = 3 << 30
 """Of a GPU engine's share, beside weights and KV cache: activations, CUDA graphs, libraries."""
 KV_BYTES_ON_CPU: Final = 512 << 20
 CONTEXT: Final = 16_384
 
-STREAMED: Final = (figures.STREAMING, figures.BOTH)
-ROUTED: Final = (figures.ROUTING, figures.BOTH)
+ROUND_ROBIN: Final = "round_robin"
+DESCANT: Final = "descant"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """How a request is answered."""
+
+    pipeline: Pipeline
+    reference: str
+    """MODULE:PIPELINE, for `descant run`."""
+    policy: str
+    stream: bool
+
+
+_PIPELINE: Final = "benchmarks.headline.pipeline"
+_EARLY: Final = "benchmarks.headline.early"
+DESCANT_ARMS: Final = {
+    figures.BASELINE: Arm(by_turns, f"{_PIPELINE}:by_turns", ROUND_ROBIN, stream=False),
+    figures.STREAMING: Arm(by_turns, f"{_PIPELINE}:by_turns", ROUND_ROBIN, stream=True),
+    figures.ROUTING: Arm(routed, f"{_PIPELINE}:routed", DESCANT, stream=False),
+    figures.BOTH: Arm(routed, f"{_PIPELINE}:routed", DESCANT, stream=True),
+    figures.EARLY: Arm(early, f"{_EARLY}:early", DESCANT, stream=True),
+    figures.PREFETCH: Arm(prefetching, f"{_EARLY}:prefetching", DESCANT, stream=True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +95,12 @@ def kafka(bootstrap: str | None) -> Iterator[tuple[str, int | None]]:
 class Setup:
     """`async with Setup(machine) as setup`: everything is ready when it is entered."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, arms: Collection[str]) -> None:
+        """Runs what these arms need; the baseline is always among them."""
         self._machine: Final = machine
+        self._arms: Final = {
+            name: arm for name, arm in DESCANT_ARMS.items() if name in arms or name == figures.BASELINE
+        }
         self._stack: Final = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -97,16 +129,34 @@ class Setup:
             serve = [sys.executable, "-m", "benchmarks.headline.serve", machine.engine, settings]
             self._processes.start(f"engine {number}", [*serve, self._bootstrap, str(port)], common)
         descant = [sys.executable, "-c", "from streams.cli import main; main()", "run"]
-        for name, policy in (("by_turns", "round_robin"), ("routed", "descant")):
+        for reference, policy in dict.fromkeys((arm.reference, arm.policy) for arm in self._arms.values()):
             for number in range(machine.stage_processes):
-                command = [*descant, f"benchmarks.headline.pipeline:{name}", "--bootstrap", self._bootstrap, "--json"]
-                self._processes.start(f"stages {name} {number}", command, {**common, "DESCANT_ROUTING": policy})
+                command = [*descant, reference, "--bootstrap", self._bootstrap, "--json"]
+                name = f"stages {reference.partition(':')[2]} {number}"
+                self._processes.start(name, command, {**common, "DESCANT_ROUTING": policy})
         await asyncio.to_thread(self._processes.wait_ready, READY_SECONDS)
-        settings_of_kafka = KafkaSettings(bootstrap=self._bootstrap)
         self._clients = {
-            False: await stack.enter_async_context(Client(by_turns, settings_of_kafka)),
-            True: await stack.enter_async_context(Client(routed, settings_of_kafka)),
+            pipeline.name: await stack.enter_async_context(self._connected(pipeline))
+            for pipeline in dict.fromkeys(arm.pipeline for arm in self._arms.values())
         }
+
+    @asynccontextmanager
+    async def _connected(self, pipeline: Pipeline) -> AsyncIterator[Client]:
+        """On a machine that is very busy a broker knows new topics some seconds after they were made."""
+        ends_at = time.monotonic() + CONNECT_SECONDS
+        while True:
+            client = Client(pipeline, KafkaSettings(bootstrap=self._bootstrap))
+            try:
+                await client.__aenter__()
+                break
+            except BrokerError as error:
+                if error.code != "broker.topic" or time.monotonic() > ends_at:
+                    raise
+                await asyncio.sleep(0.5)
+        try:
+            yield client
+        finally:
+            await client.__aexit__(None, None, None)
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
@@ -114,7 +164,8 @@ class Setup:
     # -- loads -----------------------------------------------------------------------------------------------------
 
     def asked(self, arm: str) -> Asked:
-        client, stream = self._clients[arm in ROUTED], arm in STREAMED
+        how = self._arms[arm]
+        client, stream = self._clients[how.pipeline.name], how.stream
 
         async def ask(request: Ask) -> None:
             await (await client.submit(request, id=request.salt, stream=stream)).answer()

@@ -115,7 +115,7 @@ def _rates(plan: Sweep, engines: int, idle: float) -> Iterator[float]:
 
 async def _warm(setup: Setup, plan: Sweep, workload: Workload, engines: int) -> None:
     """The templates reach every engine's prefix cache, and routers learn the engines' speeds."""
-    for arm in (figures.BASELINE, figures.BOTH):
+    for arm in dict.fromkeys((figures.BASELINE, *(a for a in plan.arms if a != figures.LANGGRAPH))):
         salt = f"warm {arm} {workload.document} {time.time()}"
         await setup.loaded(arm, workload, salt, rate=float(engines), seconds=3.0, drain_seconds=120.0)
 
