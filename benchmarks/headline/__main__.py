@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import platform
-import subprocess
 import tempfile
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -18,7 +17,7 @@ import typer
 from benchmarks.headline import figures
 from benchmarks.headline.dummy_llama import SIZES
 from benchmarks.headline.report import PLOT_FILE, plot, result
-from benchmarks.headline.setup import Machine, Setup, asked_of_driver
+from benchmarks.headline.setup import Machine, Setup, asked_of_driver, said_by
 from benchmarks.headline.sweep import Results, Sweep, machine_line, read, sweep
 
 DESCRIPTION_FILE: Final = "description.json"
@@ -44,7 +43,7 @@ def main(
     seconds: Annotated[
         float | None, typer.Option(help="Of arrivals at each rate; without it 15 for simulated engines, 10 for vllm.")
     ] = None,
-    idle_requests: Annotated[int, typer.Option(help="For the idle latency, one after the other.")] = 5,
+    idle_requests: Annotated[int, typer.Option(help="For the idle latency, one after the other.")] = 4,
     seed: int = 1,
     speed: Annotated[
         float | None, typer.Option(help="Simulated seconds in a real one; without it a tenth for each core, at most 1.")
@@ -77,7 +76,7 @@ def main(
     )  # fmt: skip
     plan = Sweep(
         arms=_chosen(arms, (*figures.ARMS, *figures.MORE_ARMS)), variants=_chosen(variants, figures.VARIANTS),
-        rates=[float(r) for r in rates.split(",") if r], growth=growth,
+        rates=[float(r) for r in rates.split(",") if r], first_load=1.0 if is_simulated else 3.0, growth=growth,
         seconds=seconds or (15.0 if is_simulated else 10.0), idle_requests=idle_requests, seed=seed,
         budget_seconds=budget or (3_600.0 if is_simulated else 360.0), keep_saturated=keep_saturated,
     )  # fmt: skip
@@ -120,13 +119,13 @@ def _chosen(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
 
 def described(machine: Machine, plan: Sweep) -> dict[str, Any]:
     """What a reader needs to repeat the run."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    commit = said_by("git", "rev-parse", "--short", "HEAD")
     return {
         "engine": machine.engine, "workers": machine.workers, "speed": machine.speed, "scale": machine.scale,
         "model_size": machine.model_size if machine.engine == "vllm" else None,
         "engine_args": dict(machine.engine_args), "stage_processes": machine.stage_processes,
         "seconds": plan.seconds, "keep_saturated": plan.keep_saturated, "seed": plan.seed, "arms": list(plan.arms),
-        "commit": commit.stdout.strip(), "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit, "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, Python {platform.python_version()}, {asked_of_driver('name') or 'no GPU'}",
     }  # fmt: skip
 

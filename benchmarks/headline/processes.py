@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from typing import Final, Self
 
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 STOP_SECONDS: Final = 20.0
-_END_WITH_PARENT: Final = ("setpriv", "--pdeathsig", "KILL")
+_END_WITH_PARENT: Final = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
 """Of util-linux: a child does not outlive this process, however it ends."""
 
 

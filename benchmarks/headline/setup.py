@@ -258,9 +258,12 @@ def gpu_memory_bytes() -> int | None:
 
 def asked_of_driver(field: str) -> str | None:
     """What nvidia-smi says, a line for each GPU; None without a GPU."""
+    return said_by("nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits")
+
+
+def said_by(*command: str) -> str | None:
+    """What a program says; None where it says nothing, or is not here."""
     try:
-        command = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits"]
-        said = subprocess.run(command, capture_output=True, text=True, check=False)
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
     except OSError:
         return None
-    return said.stdout.strip() or None

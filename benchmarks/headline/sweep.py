@@ -36,7 +36,9 @@ class Sweep:
     arms: Sequence[str]
     variants: Sequence[str]
     rates: Sequence[float]
-    """Requests a second; empty: from one request for each engine at a time, times `growth`, until no arm goes on."""
+    """Requests a second; empty: from `first_load` on, times `growth`, until no arm goes on."""
+    first_load: float
+    """Requests under way for each engine at the first rate, were they as fast as alone."""
     growth: float
     seconds: float
     """Of arrivals, for each point."""
@@ -107,7 +109,7 @@ def _rates(plan: Sweep, engines: int, idle: float) -> Iterator[float]:
     if plan.rates:
         yield from plan.rates
         return
-    rate = engines / idle
+    rate = plan.first_load * engines / idle
     while True:
         yield float(f"{rate:.3g}")
         rate *= plan.growth
