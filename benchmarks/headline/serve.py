@@ -10,7 +10,7 @@ import asyncio
 import json
 import sys
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from typing import Final
@@ -19,7 +19,15 @@ from benchmarks.headline.pipeline import TOKENS_MAX
 from benchmarks.headline.texts import planned_tokens
 from streams.cli.service import run_until_stopped
 from streams.settings import KafkaSettings
-from workers.engines.protocol import Engine, EngineLoad, Generation, Sampling, TokenChunk
+from workers.engines.protocol import (
+    CacheEvent,
+    Engine,
+    EngineLoad,
+    Generation,
+    ReportsCache,
+    Sampling,
+    TokenChunk,
+)
 from workers.engines.registry import create_engine
 from workers.service.worker import Worker
 
@@ -56,6 +64,14 @@ class PlannedEngine:
     @property
     def max_parallel(self) -> int:
         return self._engine.max_parallel
+
+    @property
+    def reports_cache(self) -> bool:
+        return isinstance(self._engine, ReportsCache) and self._engine.reports_cache
+
+    def on_cache(self, listener: Callable[[CacheEvent], None]) -> None:
+        if isinstance(self._engine, ReportsCache):
+            self._engine.on_cache(listener)
 
     async def start(self) -> None:
         await self._engine.start()

@@ -22,6 +22,7 @@ from benchmarks.headline.load import Asked, Outcome, one_by_one, open_loop
 from benchmarks.headline.pipeline import MODEL, by_turns, routed
 from benchmarks.headline.processes import Processes, free_port, machine_seconds, process_cpu_seconds
 from benchmarks.headline.workload import Ask, Sizes, Workload
+from benchmarks.routing.dummy import SHARED_SETTINGS
 from streams import Pipeline
 from streams.broker import EmbeddedKafka
 from streams.client import Client
@@ -232,11 +233,11 @@ def engine_settings(machine: Machine, folder: Path) -> dict[str, Any]:
     if machine.engine == "simulated":
         return {"model": MODEL, "speed": machine.speed, "salt": "run", **machine.engine_args}
     path = dummy_llama.write(folder / "model", machine.model_size)
-    arguments: dict[str, Any] = {"load_format": "dummy", **_memory(machine), **machine.engine_args}
+    arguments = {**SHARED_SETTINGS, **_on_gpu_or_cpu(machine), **machine.engine_args}
     return {"model": MODEL, "path": str(path), "context": CONTEXT, "parallel": 256, "engine_args": arguments}
 
 
-def _memory(machine: Machine) -> dict[str, Any]:
+def _on_gpu_or_cpu(machine: Machine) -> dict[str, Any]:
     """The size of the KV cache is said: measuring it, as vLLM does, fails when several engines start on one GPU."""
     total = gpu_memory_bytes()
     if total is None:
@@ -247,7 +248,12 @@ def _memory(machine: Machine) -> dict[str, Any]:
             f"a {machine.model_size} model leaves no room for one context of {CONTEXT} tokens in "
             f"{machine.gpu_memory_fraction} of the GPU: raise --gpu-memory-fraction or take fewer --workers."
         )
-    return {"gpu_memory_utilization": machine.gpu_memory_fraction, "kv_cache_memory_bytes": left}
+    return {
+        "gpu_memory_utilization": machine.gpu_memory_fraction,
+        "kv_cache_memory_bytes": left,
+        # A start in seconds instead of minutes; a step costs the same but for what fusing would save.
+        "compilation_config": {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"},
+    }
 
 
 def gpu_memory_bytes() -> int | None:
