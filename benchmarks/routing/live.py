@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import statistics
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -60,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DescantError as error:
         print(f"error ({error.code}): {error}", file=sys.stderr)
         return 2
+    except asyncio.CancelledError:
+        return 143
     print(json.dumps(result))
     return 0
 
@@ -87,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _run(options: argparse.Namespace) -> dict[str, Any]:
+    if (task := asyncio.current_task()) is not None:  # told to stop, it ends its workers first
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     names = list(options.policy or POLICIES)
     for name in names:
         if name not in policies():

@@ -78,28 +78,37 @@ class DescantPolicy:
     def pick(self, prompt: PromptInfo, fleet: Fleet, sends: Sends, now: float, rng: Chance) -> Pick:
         weights, matter = self.weights, kappa(prompt.fork)
         depth = fleet.cached_blocks(prompt.blocks, sends.blocks)
-        uncached = np.maximum(prompt.tokens - depth * prompt.block_tokens, 1.0)
-        prefill = uncached / fleet.rate
-        wait = np.maximum(fleet.free_at - now, 0.0)
+        uncached = depth * -prompt.block_tokens
+        uncached += prompt.tokens
+        np.maximum(uncached, 1.0, out=uncached)
+        prefill = uncached * fleet.second_a_token
+        wait = fleet.free_at - now
+        np.maximum(wait, 0.0, out=wait)
         held_up = fleet.prompts
         if sends.any_fresh:
-            wait += sends.fresh_tokens * sends.instances / fleet.rate
+            wait += sends.fresh_tokens * fleet.second_a_token * sends.instances
             held_up = held_up + sends.fresh * sends.instances
         output, itl = min(self.expected_output(prompt, fleet), prompt.max_output), fleet.itl
-        external = prefill * held_up * weights.externality
+        external = prefill * held_up
+        external *= weights.externality
         if fleet.most_further >= CROWDED_SECONDS:
             here = np.minimum(held_up, fleet.places - 1.0)
             itl = itl + fleet.further * (here + 1.0 - np.minimum(fleet.prompts, fleet.places))
             wait += np.maximum(held_up + 1.0 - fleet.places, 0.0) / fleet.places * output * itl
             external += weights.crowding * output * fleet.further * here
-        decode = (weights.decode * output) * itl
-        own = matter * (1.0 + (float(uncached.min()) / weights.long_tokens) ** 2)
-        cost = own * (wait + prefill + decode) + external + fleet.gone
+        decode = itl * (weights.decode * output)
+        deepest = int(depth[depth.argmax()])  # `max` goes through Python, which costs as much as all of this line
+        least = max(prompt.tokens - deepest * prompt.block_tokens, 1.0)
+        own = matter * (1.0 + (least / weights.long_tokens) ** 2)
+        cost = wait + prefill
+        cost += decode
+        cost *= own
+        cost += external
+        cost += fleet.gone
         best = int(cost.argmin())
-        near = np.flatnonzero(cost <= cost[best] + weights.tie)
+        near = (cost <= cost[best] + weights.tie).nonzero()[0]
         if len(near) > 1:
-            first_new = _first_new_block(prompt, int(depth.max()))
-            best = int(near[_rendezvous(first_new, fleet.salt[near])])
+            best = int(near[_rendezvous(_first_new_block(prompt, deepest), fleet.salt[near])])
         return Pick(
             best,
             {

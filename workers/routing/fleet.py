@@ -87,6 +87,8 @@ class Fleet:
         self.gone = np.full(8, np.inf)
         """0 where a live worker sits, else infinity: added to a cost, it rules the slot out."""
         self.pend, self.rate, self.ts = np.zeros(8), np.ones(8), np.zeros(8)
+        self.second_a_token = np.ones(8)
+        """1 / rate: a product is cheaper than a quotient."""
         self.free_at = np.zeros(8)
         """When it will have computed what it announced as pending: ts + pend / rate."""
         self.prompts = np.zeros(8)
@@ -106,6 +108,7 @@ class Fleet:
         more = len(self.gone)
         self.gone = np.concatenate([self.gone, np.full(more, np.inf)])
         self.rate = np.concatenate([self.rate, np.ones(more)])
+        self.second_a_token = np.concatenate([self.second_a_token, np.ones(more)])
         self.pend, self.ts, self.free_at, self.itl, self.further, self.prompts = (
             np.concatenate([column, np.zeros(more)])
             for column in (self.pend, self.ts, self.free_at, self.itl, self.further, self.prompts)
@@ -199,7 +202,7 @@ class Fleet:
     def _take_load(self, member: Member, state: WorkerState, now: float) -> None:
         slot = member.slot
         member.clock_ahead = min(member.clock_ahead, now - state.ts)
-        self.pend[slot], self.rate[slot] = state.pend, state.rate
+        self.pend[slot], self.rate[slot], self.second_a_token[slot] = state.pend, state.rate, 1.0 / state.rate
         self.prompts[slot] = state.running + state.waiting
         left = 1.0 - min(state.share, 0.9)
         self.itl[slot], self.further[slot] = state.base / left, state.further / left
@@ -305,7 +308,7 @@ class Fleet:
 
 def _spread(ends: Sequence[tuple[int, int]], depth: Floats) -> None:
     """Writes each length to its slots; bit by bit where they are few, as one matrix where they are many."""
-    if sum(bits.bit_count() for _, bits in ends) <= 32:
+    if sum(bits.bit_count() for _, bits in ends) <= 80:
         for length, bits in ends:
             left = bits
             while left:
@@ -314,8 +317,8 @@ def _spread(ends: Sequence[tuple[int, int]], depth: Floats) -> None:
                 left ^= low
         return
     width = (len(depth) + 7) // 8
-    packed = np.frombuffer(b"".join(bits.to_bytes(width, "little") for _, bits in ends), dtype=np.uint8)
-    rows = np.unpackbits(packed.reshape(len(ends), width), axis=1, count=len(depth), bitorder="little")
+    packed = np.frombuffer(b"".join([bits.to_bytes(width, "little") for _, bits in ends]), dtype=np.uint8)
+    rows = np.unpackbits(packed, bitorder="little").reshape(len(ends), width * 8)[:, : len(depth)]
     # No slot is in two sets, so that "or" adds up; bytes are four times as fast here as a product of matrices.
     lengths = np.array([length for length, _ in ends], dtype=np.uint32)[:, None]
     if ends[-1][0] < 256:

@@ -202,6 +202,11 @@ class KafkaRouter:
         except RecordError as error:
             log.warning("worker state refused", reason=str(error))
             return
+        if any(lane >= self._settings.lanes for lane in state.lanes):
+            log.warning(
+                "worker state refused", reason="it names lanes that the settings do not have", worker=state.worker
+            )
+            return
         known = self._model(state.model)
         known.router.worker_state(state, time.time(), replayed=is_replay)
         known.tokens_per_byte = state.tokens_per_byte
