@@ -78,6 +78,12 @@ PROMPTS: Final = Counter(
 )
 PROMPTS_WAITING: Final = Gauge("descant_prompts_waiting", "Prompts of this worker without a first token.", ["model"])
 PROMPTS_RUNNING: Final = Gauge("descant_prompts_running", "Prompts whose text is being generated.", ["model"])
+ROUTED: Final = Counter(
+    "descant_prompts_routed",
+    "Prompts that this process sent to a lane, by what decided: wait, prefix, decode, others (who decode there), tie, "
+    "only (one worker), no_worker; rule where the policy is not the default one.",
+    ["model", "reason"],
+)
 TOKENS: Final = Counter("descant_tokens_generated", "Tokens that this worker's engine gave.", ["model"])
 RESUMED: Final = Counter(
     "descant_tokens_resumed", "Tokens of texts that were continued, instead of generated again.", ["model"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from workers.routing.fleet import Fleet
+from workers.routing.fleet import Fleet, Floats
 from workers.routing.policy import Chance, Pick
 from workers.routing.prompt import PromptInfo, kappa
 from workers.routing.sends import Sends
@@ -109,6 +110,9 @@ class DescantPolicy:
         near = (cost <= cost[best] + weights.tie).nonzero()[0]
         if len(near) > 1:
             best = int(near[_rendezvous(_first_new_block(prompt, deepest), fleet.salt[near])])
+            reason = "tie"
+        else:
+            reason = _reason(cost, best, {"wait": wait, "prefix": prefill, "decode": decode}, own, external)
         return Pick(
             best,
             {
@@ -122,6 +126,7 @@ class DescantPolicy:
                 "externality_seconds": float(external[best]),
                 "ties": float(len(near)),
             },
+            reason,
         )
 
     def expected_output(self, prompt: PromptInfo, fleet: Fleet) -> float:
@@ -146,6 +151,20 @@ class DescantPolicy:
 
     def forget(self, slot: int) -> None:
         """Same."""
+
+
+def _reason(cost: Floats, best: int, terms: Mapping[str, Floats], own: float, external: Floats) -> str:
+    """The term in which the chosen worker is furthest ahead of the next best one."""
+    least = float(cost[best])
+    cost[best] = np.inf
+    other = int(cost.argmin())
+    if cost[other] == np.inf:
+        cost[best] = least
+        return "only"
+    cost[best] = least
+    ahead = {name: own * float(term[other] - term[best]) for name, term in terms.items()}
+    ahead["others"] = float(external[other] - external[best])
+    return max(ahead, key=ahead.__getitem__)
 
 
 def _first_new_block(prompt: PromptInfo, known: int) -> int:

@@ -45,6 +45,8 @@ class Pick:
 
     slot: int
     terms: Mapping[str, float]
+    reason: str = "rule"
+    """The one word that says what decided; `rule` for policies that follow a rule of one term."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class Choice:
     """Prompt tokens that the worker is expected to compute."""
     terms: Mapping[str, float]
     """Why: the policy's terms for the chosen worker, for `descant top` and the trace."""
+    reason: str = "rule"
+    """What decided, in a word."""
 
 
 @runtime_checkable

@@ -39,7 +39,7 @@ class Router:
             uncached = self._uncached(prompt, pick.slot)
         lanes = member.state.lanes
         lane = lanes[zlib.crc32(prompt.id.encode()) % len(lanes)]
-        return Choice(member.state.worker, member.state.epoch, lane, uncached, pick.terms)
+        return Choice(member.state.worker, member.state.epoch, lane, uncached, pick.terms, pick.reason)
 
     def sent(self, prompt: PromptInfo, choice: Choice, now: float) -> None:
         """The prompt was produced to the lane. Ignored if its worker has gone or restarted since the

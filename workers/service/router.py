@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from streams import metrics
 from streams.core.failure import Failure
 from streams.core.lineage import Serial, format_path, parse_serial
 from streams.core.record import Envelope
@@ -81,8 +82,10 @@ class KafkaRouter:
             choice = known.router.choose(info, now)
         except NoLaneError:
             self._strand(known, envelope)
+            metrics.ROUTED.labels(model, "no_worker").inc()
             return next(known.waiting_lanes)
         known.router.sent(info, choice, now)
+        metrics.ROUTED.labels(model, choice.reason).inc()
         return choice.lane
 
     def weight(self, envelope: Envelope) -> float:

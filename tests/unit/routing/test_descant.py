@@ -104,3 +104,46 @@ def test_kappa_by_the_state_of_the_fork() -> None:
     assert kappa(Fork(None, 12, 0, 8.0)) == pytest.approx(0.5 / 12)
     assert kappa(Fork(10, 10, 8, 8.0)) == pytest.approx(0.25)
     assert kappa(Fork(10, 10, 1, 8.0)) == 1
+
+
+def test_the_choice_says_what_decided() -> None:
+    one = router(workers=1)
+    assert one.choose(prompt("p"), 100.1).reason == "only"
+    made = router(workers=2)
+    assert made.choose(prompt("p"), 100.1).reason == "tie"
+    announce(made, "w1", added=range(40))
+    assert made.choose(prompt("p", tuple(range(60))), 100.1).reason == "prefix"
+    made = router(workers=2)
+    announce(made, "w0", pend=50_000.0)
+    assert made.choose(prompt("p"), 100.1).reason == "wait"
+    made = router(workers=2)
+    announce(made, "w0", base=0.02)
+    assert made.choose(prompt("p"), 100.1).reason == "decode"
+    made = router(workers=2)
+    announce(made, "w0", running=60)
+    assert made.choose(prompt("p", tuple(range(60))), 100.1).reason == "others"
+
+
+def test_where_prompts_slow_each_other_down_a_prompt_goes_where_fewer_decode() -> None:
+    made = router(workers=2)
+    announce(made, "w0", running=3, base=0.06, further=0.017, places=4, added=range(9))
+    announce(made, "w1", running=1, base=0.021, further=0.017, places=4)
+    asked = prompt("p", tuple(range(9)))  # 298 tokens, at the default rate 15 ms
+    assert made.choose(asked, 100.1).worker == "w1"
+
+
+def test_a_prompt_beyond_the_places_of_a_worker_waits_for_one() -> None:
+    made = router(workers=2)
+    announce(made, "w0", running=4, base=0.072, further=0.017, places=4, outputs={"ask": 50.0})
+    announce(made, "w1", running=3, base=0.055, further=0.017, places=4, outputs={"ask": 50.0})
+    choice = made.choose(prompt("p"), 100.1)
+    assert choice.worker == "w1"
+    assert choice.terms["wait_seconds"] == 0.0
+
+
+def test_next_to_nothing_a_prompt_is_not_counted() -> None:
+    plain, crowded = router(workers=2), router(workers=2)
+    announce(crowded, "w0", running=30, further=0.0002, places=256)
+    announce(plain, "w0", running=30)
+    asked = prompt("p", tuple(range(9)))
+    assert plain.choose(asked, 100.1).terms == crowded.choose(asked, 100.1).terms
