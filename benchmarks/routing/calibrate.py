@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.routing import grid
-from benchmarks.routing.dummy import SHAPES, SHARED_SETTINGS, DummyModel, dummy_engine, hardware_name
+from benchmarks.routing.dummy import SHAPES, SHARED_SETTINGS, DummyModel, dummy_engine, hardware_name, is_gpu
 from benchmarks.routing.engine import Hardware
 from benchmarks.routing.grid import Cell, Constants, Measured
 from streams.errors import DescantError
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 async def _run(options: argparse.Namespace) -> dict[str, Any]:
     name = hardware_name()
     rng = random.Random(options.seed)
-    some = grid.cells(is_gpu=_is_gpu())
+    some = grid.cells(is_gpu=is_gpu())
     if options.quick:
         some = rng.sample(some, len(some) // 4)
     users = max(c.users for c in some)
@@ -95,12 +95,6 @@ async def _run(options: argparse.Namespace) -> dict[str, Any]:
     constants = fitted(first_guess(start, fit), fit)
     _say(f"fitted in {time.monotonic() - began:.0f} s")
     return report(name, options.model_size, constants, real, fit)
-
-
-def _is_gpu() -> bool:
-    import torch  # noqa: PLC0415 (only in vLLM's environment)
-
-    return bool(torch.cuda.is_available())
 
 
 async def _measure(engine: Engine, some: Sequence[Cell], options: argparse.Namespace) -> dict[Cell, Measured]:

@@ -152,6 +152,13 @@ def gpu_memory_bytes() -> int:
     return int(torch.cuda.get_device_properties(0).total_memory)
 
 
+def is_gpu() -> bool:
+    """Whether vLLM will run on one here."""
+    import torch  # noqa: PLC0415 (only in vLLM's environment)
+
+    return bool(torch.cuda.is_available())
+
+
 def hardware_name() -> str:
     """As the accelerator calls itself, else the processor."""
     import torch  # noqa: PLC0415 (only in vLLM's environment)

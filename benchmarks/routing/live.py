@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.routing.calibrate import file_name, hardware_of, stored
-from benchmarks.routing.dummy import MODEL, SHAPES, DummyModel, engine_settings, hardware_name
+from benchmarks.routing.dummy import MODEL, SHAPES, DummyModel, engine_settings, hardware_name, is_gpu
 from benchmarks.routing.engine import Hardware
 from benchmarks.routing.player import Played, Player
 from benchmarks.routing.simulation import Setup, Simulation, quantile
@@ -98,8 +98,7 @@ async def _run(options: argparse.Namespace) -> dict[str, Any]:
             raise ConfigError(f"no policy {name!r}; there are: {', '.join(sorted(policies()))}.", code="config.bench")
     if not 1 <= options.workers <= 64 or options.requests < 1 or options.rounds < 1 or not 0 < options.load <= 3:
         raise ConfigError("--workers must be 1 to 64, --requests and --rounds 1 or more, --load up to 3.", code="config.bench")  # fmt: skip
-    is_gpu = options.engine == "vllm" and not hardware_name().startswith(("AMD", "Intel", "unknown"))
-    scale = options.scale or (1.0 if is_gpu else 0.15)
+    scale = options.scale or (1.0 if options.engine == "vllm" and is_gpu() else 0.15)
     settings = PipelineSettings(lanes=options.workers * 2)
     stages = ("draft", "check", "report", "ask")
     async with AsyncExitStack() as stack:
