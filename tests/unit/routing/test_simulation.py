@@ -127,3 +127,21 @@ def test_the_same_seed_gives_the_same_run() -> None:
 @given(values=st.lists(st.floats(0, 1e6), min_size=1), q=st.floats(0, 1))
 def test_a_quantile_lies_between_its_neighbours(values: list[float], q: float) -> None:
     assert min(values) <= quantile(values, q) <= max(values)
+
+
+@pytest.mark.parametrize("at", [1, 9, 10, 99])
+def test_what_the_last_token_triggers_is_triggered(at: int) -> None:
+    first = Spec(t=0.0, root=0, id="a", stage="s", segs=(("a", 100),), out=10, at_token=((at, "b"),))
+    second = Spec(t=0.0, root=0, id="b", stage="s", segs=(("b", 100),), out=3, needs=1)
+    result = Simulation(compiled([first, second]), Setup(workers=2), lambda: policy("round_robin"), 1, warm=0.0).run()
+    assert (len(result.requests), result.unfinished) == (1, 0)
+
+
+def test_prompts_of_one_step_share_the_blocks_that_are_being_computed() -> None:
+    trace, together = calls(("a", 1_000, 2), ("a", 1_000, 2)), SimulatedWorker(replace(H, overhead=1.0))
+    blocker = compiled([Spec(t=0.0, root=0, id=0, stage="s", segs=(("z", 10),), out=3)]).calls[0]
+    together.arrive(blocker, 0.0, 1.0, 0.0)
+    for call in trace.calls:
+        together.arrive(call, 0.0, 1.0, 0.1)  # both wait for the step under way, and begin in the next
+    drain(together)
+    assert together.hits == 992
