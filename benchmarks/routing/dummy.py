@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from workers.engines.protocol import Engine
-from workers.engines.registry import create_engine
+from workers.engines.vllm import create
 
 MODEL: Final = "dummy-llama"
 _LETTERS: Final = "abcdefgh"
@@ -106,7 +106,7 @@ def text(tokens: int, rng: random.Random) -> str:
 
 
 def engine_settings(path: Path, *, context: int, parallel: int, gpu_memory_fraction: float | None) -> dict[str, Any]:
-    """For `create_engine("vllm", …)` and, as `--set`, for `descant worker`."""
+    """For the vLLM engine and, as `--set`, for `descant worker`."""
     arguments = dict(SHARED_SETTINGS)
     if gpu_memory_fraction is not None:
         arguments |= {
@@ -142,7 +142,7 @@ class DummyModel:
 def dummy_engine(path: Path, *, context: int, parallel: int, gpu_memory_fraction: float | None) -> Engine:
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # it logs to standard output, which is the result's
     settings = engine_settings(path, context=context, parallel=parallel, gpu_memory_fraction=gpu_memory_fraction)
-    return create_engine("vllm", settings)
+    return create(settings)
 
 
 def gpu_memory_bytes() -> int:

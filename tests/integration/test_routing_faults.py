@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -36,14 +37,25 @@ ANSWER_SECONDS = 60.0
 AVOIDED_SECONDS = 1.3
 
 
-def announce(kafka: KafkaForTests, *states: WorkerState | bytes) -> None:
+@asynccontextmanager
+async def announced(kafka: KafkaForTests, records: Callable[[int], list[WorkerState | bytes]]) -> AsyncIterator[None]:
+    """`records(sequence)` on the state topic, again and again: to a router, what was said before it began is past."""
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
-    for state in states:
-        key, value = (
-            (state.worker, state.model_dump_json().encode()) if isinstance(state, WorkerState) else ("x", state)
-        )
-        producer.produce(WORKERS_STATE, value, key)
-    assert producer.flush(10) == 0
+
+    async def speak() -> None:
+        for sequence in itertools.count():
+            for record in records(sequence):
+                value = record if isinstance(record, bytes) else record.model_dump_json()
+                producer.produce(WORKERS_STATE, value, "x")
+            producer.poll(0)
+            await asyncio.sleep(0.2)
+
+    speaking = asyncio.create_task(speak())
+    try:
+        yield
+    finally:
+        speaking.cancel()
+        producer.flush(5)
 
 
 def state_of(worker: str, model: str, sequence: int, lanes: tuple[int, ...], epoch: int = 1) -> WorkerState:
@@ -130,32 +142,40 @@ async def test_a_stopped_worker_is_avoided_and_used_again_when_it_goes_on(kafka:
 
 async def test_nonsense_on_the_state_topic_is_refused_and_nothing_else(kafka: KafkaForTests) -> None:
     model = kafka.unique("model")
-    async with routed(kafka) as router:
-        good = state_of("good", model, 0, (1, 2))
-        beyond = state_of("beyond", model, 0, (SETTINGS.lanes,))
+
+    def records(sequence: int) -> list[WorkerState | bytes]:
+        good = state_of("good", model, sequence, (1, 2))
         wrong = json.loads(good.model_dump_json())
-        announce(
-            kafka,
+        return [
             b"\xff\xfe",
             b"[]",
             b"{",
             json.dumps({**wrong, "worker": "nan", "rate": float("nan")}).encode(),
             json.dumps({**wrong, "worker": "blocks", "added": "not base64"}).encode(),
             json.dumps({**wrong, "worker": "other", "model": "another model"}).encode(),
-            beyond,
+            state_of("beyond", model, sequence, (SETTINGS.lanes,)),
             good,
-        )
-        await until(lambda: len(router.workers(model)) == 1)
+        ]
+
+    async with routed(kafka) as router, announced(kafka, records):
+        await until(lambda: bool(router.workers(model)))
+        await asyncio.sleep(0.5)
         assert [state.worker for state in router.workers(model)] == ["good"]
         assert lanes_chosen(router, model) <= {1, 2}
 
 
 async def test_of_two_workers_with_one_id_the_one_that_started_last_counts(kafka: KafkaForTests) -> None:
     model = kafka.unique("model")
-    async with routed(kafka) as router:
-        announce(kafka, state_of("twin", model, 5, (0,), epoch=2), state_of("twin", model, 900, (3,), epoch=1))
-        await until(lambda: len(router.workers(model)) == 1)
-        await asyncio.sleep(0.3)
+
+    def records(sequence: int) -> list[WorkerState | bytes]:
+        return [
+            state_of("twin", model, sequence, (0,), epoch=2),
+            state_of("twin", model, sequence + 900, (3,), epoch=1),
+        ]
+
+    async with routed(kafka) as router, announced(kafka, records):
+        await until(lambda: bool(router.workers(model)))
+        await asyncio.sleep(0.5)
         assert [state.lanes for state in router.workers(model)] == [(0,)]
 
 

@@ -31,6 +31,10 @@ STRANDED_SECONDS: Final = 0.3
 """So long before its deadline a request that waits for a model without a worker is failed, with an error that says so.
 What a worker that came now could still write would come too late; the closer needs a moment to be told."""
 
+REFUSED_SECONDS: Final = 60.0
+REFUSED_MAX: Final = 100
+"""Reasons that are remembered as said."""
+
 GROUP_WEIGHT: Final = 0.05
 """How much one closed request moves the mean size of its fork's groups."""
 
@@ -63,6 +67,7 @@ class KafkaRouter:
         self._stranded: Final[list[tuple[int, int, _Model, Envelope]]] = []
         """Heap by deadline: prompts that were placed where nobody lived, or whose worker died."""
         self._order: Final = itertools.count()
+        self._refused: Final[dict[str, float]] = {}
         self._groups: Final[dict[Serial, dict[str, int]]] = {}
         self._mean_size: Final[dict[str, float]] = {}
         self._is_open = True
@@ -203,11 +208,11 @@ class KafkaRouter:
         try:
             state = WorkerState.parse(value)
         except RecordError as error:
-            log.warning("worker state refused", reason=str(error))
+            self._refuse(str(error))
             return
         if any(lane >= self._settings.lanes for lane in state.lanes):
-            log.warning(
-                "worker state refused", reason="it names lanes that the settings do not have", worker=state.worker
+            self._refuse(
+                f"{state.worker} names lanes beyond the {self._settings.lanes} of the settings: DESCANT_LANES differs"
             )
             return
         known = self._model(state.model)
@@ -215,3 +220,12 @@ class KafkaRouter:
         known.tokens_per_byte = state.tokens_per_byte
         if state.hashing != known.hasher.hashing and state.hashing.startswith("bytes/"):
             known.hasher = BlockHasher(state.hashing)
+
+    def _refuse(self, reason: str) -> None:
+        """Whoever writes nonsense writes it ten times a second: said once a minute."""
+        now = time.monotonic()
+        if now - self._refused.get(reason, -REFUSED_SECONDS) >= REFUSED_SECONDS:
+            if len(self._refused) >= REFUSED_MAX:
+                self._refused.clear()
+            self._refused[reason] = now
+            log.warning("worker state refused", reason=reason)
