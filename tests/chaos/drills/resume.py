@@ -103,9 +103,11 @@ def _tell(scene: Scene, chunks: list[Rec], answers: list[Rec]) -> tuple[dict[str
     faults = list(texts.faults)
     written: dict[str, int] = {}
     writers: dict[str, set[object]] = {}
+    bases: dict[str, set[object]] = {}
     for rec in chunks:
         if rec.w is not None:
             writers.setdefault(rec.serial, set()).add(rec.w)
+            bases.setdefault(rec.serial, set()).add(rec.base)
         if rec.kind == "chunk":
             written[rec.serial] = written.get(rec.serial, 0) + len(rec.body()["ids"])
     seen = scene.answers.answered
@@ -127,6 +129,7 @@ def _tell(scene: Scene, chunks: list[Rec], answers: list[Rec]) -> tuple[dict[str
         "requests": asked,
         "answered": len(answers),
         "cut_short": len(cut),
+        "begun_again": sum(len(found) > 1 for found in bases.values()),
         "tokens_needed": needed,
         "tokens_written": sum(written.values()),
         "tokens_again": sum(written.values()) - needed,
