@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from streams.core.record import Envelope, parse_envelope
 from streams.errors import BrokerError, RecordError
 from streams.runtime.consumer import BATCH_RECORDS, CALL_SECONDS, CONSUMER_CONFIG, POLL_SECONDS, headers_of, retrying
+from streams.runtime.offsets import OffsetLookup
 from streams.settings import KafkaSettings
 
 OnRecord = Callable[[str, Envelope, bytes | None], None]
@@ -26,6 +27,7 @@ class Reader:
         config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
         # No group: every client sees every record, and nothing is committed; librdkafka wants a name all the same.
         self._consumer: Final = Consumer({**kafka.client(), **config, "group.id": "descant-client"})
+        self._kafka: Final = kafka
         self._topics: Final = list(topics)
         self._wants: Final = wants
         self._on_record: Final = on_record
@@ -40,6 +42,7 @@ class Reader:
 
     def _ends(self) -> list[TopicPartition]:
         found = []
+        lookup = OffsetLookup(self._kafka)
         known = retrying(lambda: self._consumer.list_topics(timeout=CALL_SECONDS)).topics
         for topic in self._topics:
             if topic not in known:
@@ -48,11 +51,7 @@ class Reader:
                     code="broker.topic",
                 )
             for partition in known[topic].partitions:
-                at = TopicPartition(topic, partition)
-                _, end = retrying(
-                    lambda at=at: self._consumer.get_watermark_offsets(at, timeout=CALL_SECONDS, cached=False)  # type: ignore[misc]
-                )
-                found.append(TopicPartition(topic, partition, end))
+                found.append(TopicPartition(topic, partition, lookup.end((topic, partition))))
         return found
 
     def _run(self) -> None:

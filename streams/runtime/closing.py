@@ -21,7 +21,7 @@ from streams.core.plan import REQUEST, InputMode, InputPlan, Plan, StageKind, St
 from streams.core.record import parse_envelope
 from streams.errors import RecordError
 from streams.runtime.closer_slot import ROLE, CloserSlot
-from streams.runtime.consumer import CALL_SECONDS, CONSUMER_CONFIG, POLL_SECONDS, headers_of, retrying
+from streams.runtime.consumer import CONSUMER_CONFIG, POLL_SECONDS, headers_of
 from streams.runtime.ownership import SlotOwner, SlotState
 from streams.runtime.services import Services
 from streams.runtime.tasks import Tasks
@@ -133,9 +133,7 @@ class CloserRole:
             {**self._services.kafka.client(), **config, "enable.partition.eof": True, "group.id": group}
         )
         try:
-            at = TopicPartition(topic, partition)
-            low, _ = retrying(lambda: consumer.get_watermark_offsets(at, timeout=CALL_SECONDS, cached=False))
-            position = max(start, low)
+            position = max(start, self._services.lookup.beginning((topic, partition)))
             consumer.assign([TopicPartition(topic, partition, position)])
             while position < end:
                 message = consumer.poll(POLL_SECONDS)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -92,6 +92,10 @@ NOT_MEMBER: Final = (
 """A commit that is refused with one of these: the slots are lost, and the rebalance callback will say so."""
 
 
+Beginning: TypeAlias = Callable[[tuple[str, int]], int]
+"""(topic, partition) -> the first record there is; may block."""
+
+
 class Owner(Protocol):
     """Who is told of partitions and records; every method runs on the loop."""
 
@@ -110,7 +114,10 @@ class Owner(Protocol):
 
 
 class ConsumerThread:
-    def __init__(self, kafka: KafkaSettings, group: str, topics: Sequence[str], owner: Owner) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, group: str, topics: Sequence[str], owner: Owner, beginning: Beginning
+    ) -> None:
+        self._beginning: Final = beginning
         self._consumer: Final = Consumer({**kafka.client(), **CONSUMER_CONFIG, "group.id": group})
         self._topics: Final = list(topics)
         self._owner: Final = owner
@@ -205,9 +212,7 @@ class ConsumerThread:
             return
         for place in found:
             if place.offset < 0:  # a new group begins with the first record there is
-                place.offset, _ = retrying(
-                    lambda place=place: consumer.get_watermark_offsets(place, timeout=CALL_SECONDS, cached=False)  # type: ignore[misc]
-                )
+                place.offset = self._beginning((place.topic, place.partition))
         consumer.incremental_assign(found)
         consumer.pause(found)  # until the slot is taken over
         self._call_soon(self._owner.assigned, found)

@@ -86,8 +86,7 @@ class ControlFollower:
         """Where to read from: the `since` of each partition's last entry, or its first record."""
         found = []
         for number in retrying(self._partitions):
-            at = TopicPartition(self._topic, number)
-            low, high = retrying(lambda at=at: self._consumer.get_watermark_offsets(at, timeout=CALL_SECONDS))  # type: ignore[misc]
+            low, high = self._lookup.beginning((self._topic, number)), self._lookup.end((self._topic, number))
             back, start, since = LOOK_BACK, high, None
             while since is None and start > low and self._is_open:
                 start, back = max(low, high - back), back * LOOK_BACK_GROWTH

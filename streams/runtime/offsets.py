@@ -1,10 +1,15 @@
-"""Where partitions begin and end, asked of the brokers without a consumer."""
+"""Where partitions begin and end, asked of the brokers without a consumer.
+
+A consumer's own look-ups will not do: one whose partition had no leader for a while, or whose broker was restarted, has
+been seen to be refused for ever afterwards (2.16), as it keeps the leader that it knows. Closers and lanes that were
+taken over meanwhile never opened. Here each further try is a new client's, which asks who leads.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeAlias
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported without saying so
@@ -15,9 +20,15 @@ from streams.settings import KafkaSettings
 ASK_SECONDS: Final = 5.0
 """Of one try; the process cannot end before it is over."""
 
+Place: TypeAlias = tuple[str, int]
+"""(topic, partition)"""
+
 
 class OffsetLookup:
-    """High watermarks, those of open transactions included, and log starts; waits for a broker that is away."""
+    """High watermarks, those of open transactions included, and log starts; waits for a broker that is away.
+
+    Everything but `ends` blocks, and is for threads. Raises KafkaException when it is closed meanwhile.
+    """
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka: Final = kafka
@@ -28,17 +39,25 @@ class OffsetLookup:
         """Whoever still waits for a broker is told so with the last error; a process can end while it is away."""
         self._is_open = False
 
-    async def ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    async def ends(self, places: Iterable[Place]) -> dict[Place, int]:
         return await asyncio.to_thread(self._ask, list(places), OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
-    async def beginnings(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        return await asyncio.to_thread(self._ask, list(places), OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+    def end(self, place: Place) -> int:
+        return self._ask([place], OffsetSpec.latest())[place]  # type: ignore[no-untyped-call]
 
-    def _ask(self, places: list[tuple[str, int]], spec: OffsetSpec) -> dict[tuple[str, int], int]:
+    def beginning(self, place: Place) -> int:
+        return self._ask([place], OffsetSpec.earliest())[place]  # type: ignore[no-untyped-call]
+
+    def since(self, place: Place, at_ms: int) -> int | None:
+        """The first record that was appended then or later; None when there is none."""
+        found = self._ask([place], OffsetSpec.for_timestamp(at_ms))[place]
+        return found if found >= 0 else None
+
+    def _ask(self, places: list[Place], spec: OffsetSpec) -> dict[Place, int]:
         if not places:
             return {}
 
-        def ask() -> dict[tuple[str, int], int]:
+        def ask() -> dict[Place, int]:
             admin = self._admin
             futures = admin.list_offsets(
                 {TopicPartition(topic, number): spec for topic, number in places}, request_timeout=ASK_SECONDS
@@ -46,8 +65,6 @@ class OffsetLookup:
             try:
                 return {(at.topic, at.partition): future.result().offset for at, future in futures.items()}
             except KafkaException:
-                # A client that listed offsets before its broker restarted is answered FENCED_LEADER_EPOCH for ever:
-                # it keeps the leaders that it knows (2.16). A new one asks who leads.
                 self._admin = AdminClient(self._kafka.client())
                 raise
 

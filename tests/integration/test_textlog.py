@@ -11,6 +11,7 @@ from confluent_kafka import Producer
 from streams.core.lane import Prompt, TextNode
 from streams.core.lineage import RunId, Serial
 from streams.core.record import Envelope, Kind
+from streams.runtime.offsets import OffsetLookup
 from streams.settings import KafkaSettings
 from streams.testing import KafkaForTests
 from workers.service.textlog import TextLog
@@ -53,7 +54,8 @@ async def test_500_looks_at_30_000_records_read_them_once(kafka: KafkaForTests) 
     producer.produce(topic, b"of nobody", partition=0)
     assert producer.flush(60) == 0
 
-    log = TextLog(KafkaSettings(bootstrap=kafka.bootstrap))
+    settings = KafkaSettings(bootstrap=kafka.bootstrap)
+    log = TextLog(settings, OffsetLookup(settings))
     try:
         found = await asyncio.gather(*(log.look(topic, 0, before, of) for of in prompts))
         for text in found:
@@ -75,7 +77,8 @@ async def test_500_looks_at_30_000_records_read_them_once(kafka: KafkaForTests) 
 async def test_a_look_at_a_partition_that_has_nothing_so_late_finds_nothing(kafka: KafkaForTests) -> None:
     topic = kafka.unique("draft")
     kafka.create_topics(topic, config={"message.timestamp.type": "LogAppendTime"})
-    log = TextLog(KafkaSettings(bootstrap=kafka.bootstrap))
+    settings = KafkaSettings(bootstrap=kafka.bootstrap)
+    log = TextLog(settings, OffsetLookup(settings))
     try:
         found = await log.look(topic, 0, int(time.time() * 1000) + 60_000, prompt(1))
         assert (found.records, found.end) == ([], 0)

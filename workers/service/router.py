@@ -12,14 +12,14 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from streams import metrics
 from streams.core.failure import Failure
 from streams.core.lineage import Serial, format_path, parse_serial
 from streams.core.record import Envelope
 from streams.errors import RecordError
-from streams.runtime.consumer import CALL_SECONDS, CONSUMER_CONFIG, POLL_SECONDS, retrying
+from streams.runtime.consumer import CONSUMER_CONFIG, POLL_SECONDS, retrying
 from streams.runtime.route import OnStranded, PromptRecord
 from streams.runtime.topics import WORKERS_STATE, ensure_topics, state_topic
 from streams.settings import KafkaSettings, PipelineSettings
@@ -182,9 +182,7 @@ class KafkaRouter:
         config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
         config.update({"auto.offset.reset": "earliest", "enable.partition.eof": True})
         consumer = Consumer({**self._kafka.client(), **config, "group.id": "descant-router"})
-        at = TopicPartition(WORKERS_STATE, 0)
-        at.offset, _ = retrying(lambda: consumer.get_watermark_offsets(at, timeout=CALL_SECONDS))
-        consumer.assign([at])
+        consumer.assign([TopicPartition(WORKERS_STATE, 0, OFFSET_BEGINNING)])
         is_replay = True
         while self._is_open:
             message = consumer.poll(POLL_SECONDS)

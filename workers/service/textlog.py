@@ -8,26 +8,21 @@ the prompts in flight.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from streams.core.lane import Prompt
 from streams.core.record import Envelope, parse_envelope
 from streams.errors import BrokerError, RecordError
-from streams.runtime.consumer import BATCH_RECORDS, CONSUMER_CONFIG, POLL_SECONDS, headers_of, retrying
+from streams.runtime.consumer import BATCH_RECORDS, CONSUMER_CONFIG, POLL_SECONDS, headers_of
+from streams.runtime.offsets import OffsetLookup
 from streams.settings import KafkaSettings
-
-T = TypeVar("T")
 
 MARGIN_MS: Final = 2_000
 """Append times come from two brokers' clocks; a margin costs a little reading, a gap would cost the text."""
-
-
-ASK_SECONDS: Final = 2.0
-"""Of one try, so that a worker can end while the broker is away."""
 
 
 class Found(NamedTuple):
@@ -52,7 +47,8 @@ class _Want:
 class TextLog:
     """One consumer for all looks of a worker."""
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    def __init__(self, kafka: KafkaSettings, lookup: OffsetLookup) -> None:
+        self._lookup: Final = lookup
         config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
         self._consumer: Final = Consumer({**kafka.client(), **config, "group.id": "descant-textlog"})
         self._waiting: Final[dict[tuple[str, int], list[_Want]]] = {}
@@ -121,14 +117,10 @@ class TextLog:
         looks = [want for want in wants if want.end < 0]
         if not looks:
             return
-        since = TopicPartition(at.topic, at.partition, min(want.since_ms or 0 for want in looks))
-        start = self._until_told(lambda: self._consumer.offsets_for_times([since], timeout=ASK_SECONDS))[0].offset
-        end = self._until_told(lambda: self._consumer.get_watermark_offsets(at, timeout=ASK_SECONDS, cached=False))[1]
+        place, since_ms = (at.topic, at.partition), min(want.since_ms or 0 for want in looks)
+        start, end = self._lookup.since(place, since_ms), self._lookup.end(place)
         for want in looks:
-            want.start, want.end = (start if start >= 0 else end), end
-
-    def _until_told(self, call: Callable[[], T]) -> T:
-        return retrying(call, still=lambda: self._is_open)
+            want.start, want.end = (end if start is None else start), end
 
     async def close(self) -> None:
         """Ends the pass that is under way; who waits for it is cancelled with the worker's tasks."""

@@ -96,7 +96,7 @@ class Worker:
         await in_own_thread(self._set_up, topics, seconds=SET_UP_SECONDS)
         self.lookup = OffsetLookup(self.kafka)
         self.producer = LoopProducer(self.kafka, self.fatal)
-        self.textlog = TextLog(self.kafka)
+        self.textlog = TextLog(self.kafka, self.lookup)
         self._owner = SlotOwner(
             self.kafka, self.lookup, workers_group(model), [prompts_topic(model)], self._open, self.fatal
         )
