@@ -102,8 +102,12 @@ def _play(
     for verdict in verdicts.values():
         faults += [*verdict.lost, *verdict.duplicated, *verdict.mixed, *verdict.unasked, *verdict.faults]
     result = {**summed(verdicts), **pauses(drill), **drill.found}
-    if name in ("scale", "roll") and result["pause_seconds_p99"] > PAUSE_SECONDS_MAX:
-        faults.append(f"requests waited {result['pause_seconds_p99']} s (p99) longer than in quiet times")
+    if name in ("scale", "roll"):
+        held_up = result["pause_seconds_p99"]
+        if held_up is None:
+            faults.append("no request was answered in the calm: there is nothing to compare with")
+        elif held_up > PAUSE_SECONDS_MAX:
+            faults.append(f"requests waited {held_up} s (p99) longer than in the calm")
     return result, faults
 
 

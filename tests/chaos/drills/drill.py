@@ -129,7 +129,7 @@ class Drill:
         )
 
 
-def pauses(drill: Drill) -> dict[str, float | None]:
+def pauses(drill: Drill) -> dict[str, Any]:
     """How much longer answers took while something was done than in the calm before: a request is held up by as much.
 
     Quantile against quantile, since texts are of very different lengths.
