@@ -23,6 +23,7 @@ from streams.broker.settings import as_properties
 from tests.chaos.fleet import DIE_WITH_PARENT
 
 NODES: Final = (1, 2, 3)
+NOBODY: Final = -1
 
 READY_SECONDS_MAX: Final = 120.0
 STOP_SECONDS_MAX: Final = 20.0
@@ -46,6 +47,8 @@ class Cluster:
         self._brokers: Final = {node: free_port() for node in NODES}
         self._controllers: Final = {node: free_port() for node in NODES}
         self._processes: Final[dict[int, subprocess.Popen[bytes]]] = {}
+        self._gone: Final[set[int]] = set()
+        """Nodes that are meant to be away."""
         self._java: Final = find_java()
         self._jars: Final = kafka_jars(lambda _line: None)
 
@@ -105,6 +108,7 @@ class Cluster:
 
     def start(self, node: int) -> None:
         """Returns at once; `count` says when it is there."""
+        self._gone.discard(node)
         home = self._folder / f"node-{node}"
         logging = f"-Dlog4j2.configurationFile={home / 'log4j2.properties'}"
         java, *rest = self._command("kafka.Kafka", str(home / "server.properties"))
@@ -125,14 +129,25 @@ class Cluster:
             time.sleep(0.5)
 
     def count(self) -> int:
-        """Brokers that the cluster knows of; 0 when none answers."""
+        """Brokers that the cluster knows of; 0 when none answers.
+
+        A node that ended by itself is started again, as whoever supervises it would: on a busy machine Kafka gives up
+        a start that its controller does not acknowledge in time.
+        """
+        for node, process in list(self._processes.items()):
+            if process.poll() is not None and node not in self._gone:
+                self.start(node)
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         with contextlib.suppress(Exception):
             return len(admin.list_topics(timeout=2.0).brokers)
         return 0
 
+    def is_whole(self) -> bool:
+        """All nodes are there, and every partition has a leader."""
+        return self.count() == len(NODES) and not self.led_by(NOBODY)
+
     def led_by(self, node: int) -> list[tuple[str, int]]:
-        """Partitions whose leader it is; of node -1: that have none."""
+        """Partitions whose leader it is; NOBODY: that have none."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         topics = admin.list_topics(timeout=10.0).topics
         return [
@@ -141,6 +156,7 @@ class Cluster:
 
     def stop(self, node: int) -> None:
         """In order: leaders move away first, where they can."""
+        self._gone.add(node)
         process = self._processes[node]
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -148,6 +164,7 @@ class Cluster:
         self.kill(node)
 
     def kill(self, node: int) -> None:
+        self._gone.add(node)
         process = self._processes[node]
         process.kill()
         process.wait()

@@ -9,7 +9,7 @@ from typing import Final
 
 from streams.broker import EmbeddedKafka
 from streams.runtime.process import roles_of
-from tests.chaos.cluster import NODES, Cluster
+from tests.chaos.cluster import NOBODY, NODES, Cluster
 from tests.chaos.drills.drill import CALM_SECONDS, NAME, Drill
 from tests.chaos.scene import Scene
 from tests.chaos.wire import read_topics
@@ -163,7 +163,7 @@ def nodes(drill: Drill, cluster: Cluster) -> None:
             cluster.resume(node)
         else:
             cluster.start(node)
-        drill.until("all nodes are there", lambda: cluster.count() == len(NODES), NODE_SECONDS_MAX)
+        drill.until("all nodes are there", cluster.is_whole, NODE_SECONDS_MAX)
         drill.act("all nodes are there")
         drill.go_on(CALM_SECONDS)
 
@@ -182,13 +182,12 @@ def leaderless(drill: Drill, cluster: Cluster) -> None:
         drill.faults.append(f"{accepted} 0 has a leader")
     drill.go_on(BROKER_SILENT_SECONDS / 2)
     cluster.start(node)
-    drill.until("all nodes are there", lambda: cluster.count() == len(NODES), NODE_SECONDS_MAX)
+    drill.until("all nodes are there", cluster.is_whole, NODE_SECONDS_MAX)
     drill.act("all nodes are there")
     _recovered(drill, "return_of_the_leader")
 
 
-NODE_SECONDS_MAX: Final = 120.0
-NOBODY: Final = -1
+NODE_SECONDS_MAX: Final = 240.0
 
 
 def _recovered(drill: Drill, what: str) -> None:
