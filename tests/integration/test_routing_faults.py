@@ -64,7 +64,7 @@ def state_of(worker: str, model: str, sequence: int, lanes: tuple[int, ...], epo
     )
 
 
-async def until(is_true: Callable[[], bool], seconds: float = 20.0) -> float:
+async def until(is_true: Callable[[], bool], seconds: float = 60.0) -> float:
     began = time.monotonic()
     async with asyncio.timeout(seconds):
         while not is_true():  # noqa: ASYNC110 (states arrive on a thread of the router)
