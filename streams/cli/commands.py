@@ -46,8 +46,8 @@ def load(entry: EntryPoint) -> object:
         missing = error.name or str(error)
         if missing == entry.module or entry.module.startswith(missing + "."):
             raise ConfigError(
-                f"the command {entry.name!r} is in {entry.module}, which is not installed. Examples are in a clone of the "
-                f"repository only, as is `make demo`; anything else comes with its distribution{_from(entry)}.",
+                f"the command {entry.name!r} is in {entry.module}, which is not installed. Examples are in a clone of "
+                f"the repository only, as is `make demo`; anything else comes with its distribution{_from(entry)}.",
                 code="cli.command_missing",
             ) from error
         raise ConfigError(

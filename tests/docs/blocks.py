@@ -1,10 +1,10 @@
 """The code blocks of Markdown pages, and what their first lines say about them.
 
-    ```python mine.py        a file that the reader saves under this name
-    ```sh                    commands that the reader types, each line by itself
-    ```sh background         one command that goes on running, in a terminal of its own
-    ```text                  what the commands above print; … stands for anything
-    ```python                code that continues the blocks above it on the page
+```python mine.py        a file that the reader saves under this name
+```sh                    commands that the reader types, each line by itself
+```sh background         one command that goes on running, in a terminal of its own
+```text                  what the commands above print; … stands for anything
+```python                code that continues the blocks above it on the page
 """
 
 from __future__ import annotations
