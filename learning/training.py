@@ -43,8 +43,8 @@ class Trainer(Protocol):
     """Raises TrainingError where it cannot train. It may also crash: the job reports that and keeps the
     current version."""
 
-    format: str
-
+    @property
+    def format(self) -> str: ...
     def fit(self, examples: Sequence[TrainingExample], classes: Sequence[str], current: bytes | None) -> bytes: ...
     def load(self, artefact: bytes) -> Predictor: ...
 

@@ -17,6 +17,9 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 
+PLAYED: Final = frozenset({"docs/how-to/plugin.md"})
+"""Pages of which every block is typed by a test, in order, in an empty folder."""
+
 _FENCE: Final = re.compile(r"^(?P<fence>`{3,})(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=fence)[ ]*$", re.M | re.S)
 
 
