@@ -52,7 +52,8 @@ def load(entry: EntryPoint) -> object:
             ) from error
         raise ConfigError(
             f"the command {entry.name!r} needs the Python package {missing!r}, which is not installed. "
-            f"Install the extra that brings it, for example pip install 'descant[factcheck,console]'.",
+            f"Install the extra that brings it (assertions, console, kubernetes, learning, or an engine's): "
+            "pip install 'descant[...]'.",
             code="cli.extra_missing",
         ) from error
     except AttributeError as error:

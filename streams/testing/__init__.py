@@ -4,5 +4,6 @@ The fixture `kafka` is then a KafkaForTests. DESCANT_TEST_KAFKA says where it co
 """
 
 from streams.testing.kafka import KafkaForTests, kafka_for_tests
+from streams.testing.pipeline import running
 
-__all__ = ["KafkaForTests", "kafka_for_tests"]
+__all__ = ["KafkaForTests", "kafka_for_tests", "running"]

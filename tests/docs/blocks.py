@@ -17,7 +17,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 
-PLAYED: Final = frozenset({"docs/how-to/plugin.md"})
+PLAYED: Final = frozenset({"docs/tutorial.md", *(f"docs/how-to/{name}.md" for name in ("assertion", "plugin", "test"))})
 """Pages of which every block is typed by a test, in order, in an empty folder."""
 
 _FENCE: Final = re.compile(r"^(?P<fence>`{3,})(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=fence)[ ]*$", re.M | re.S)

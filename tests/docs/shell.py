@@ -10,7 +10,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import dropwhile, pairwise
+from itertools import dropwhile, pairwise, takewhile
 from typing import Any, Final
 
 import typer
@@ -21,7 +21,21 @@ from streams.cli.invoke import _as_app, _ClickError
 from tests.docs.blocks import ROOT
 
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())
-ELSEWHERE: Final = {"cat", "cd", "curl", "echo", "git", "kill", "ls", "mkdir", "openssl", "pip", "sleep", "uv"}
+ELSEWHERE: Final = {
+    "cat",
+    "cd",
+    "curl",
+    "echo",
+    "export",
+    "git",
+    "kill",
+    "ls",
+    "mkdir",
+    "openssl",
+    "pip",
+    "sleep",
+    "uv",
+}
 """Programs that are not ours; what of ours they are given is checked where it can be."""
 
 
@@ -61,7 +75,7 @@ def _problems(words: list[str]) -> Iterator[str]:
 
 
 def _descant(arguments: list[str]) -> Iterator[str]:
-    arguments = arguments[: arguments.index("<")] if "<" in arguments else arguments
+    arguments = list(takewhile(lambda word: word not in {"<", ">"}, arguments))
     if not arguments or arguments[0] == "--help":
         return
     entry = cli.installed().get(arguments[0])

@@ -137,3 +137,10 @@ def test_a_command_that_cannot_be_typed_is_found(line: str) -> None:
 )
 def test_an_ellipsis_stands_for_anything(expected: str, said: str, result: bool) -> None:
     assert fits(expected, said) == result
+
+
+def test_the_plan_of_the_page_on_scaling_is_what_its_code_prints(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "scaling.md"
+    (tmp_path / "page.py").write_text(page_code(page))
+    printed = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert f"```text\n{printed.stdout}```" in page.read_text()

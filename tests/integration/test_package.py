@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tomllib
 import zipfile
@@ -49,7 +50,7 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("environment") / "venv"
     run("uv", "venv", "--quiet", "--no-python-downloads", folder, cwd=folder.parent)
     [wheel] = built.glob("*.whl")
-    extras = f"{wheel}[assertions,learning,console]"
+    extras = f"{wheel}[assertions,learning,console,kubernetes]"
     run("uv", "pip", "install", "--quiet", "--python", folder / "bin" / "python", extras, cwd=folder.parent)
     return folder
 
@@ -101,7 +102,8 @@ def test_the_demo_says_where_it_is(installed: Path, tmp_path: Path) -> None:
 def test_types_are_seen_from_outside(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from streams import Prompt\n\nreveal_type(Prompt(text='').text)\n")
     python = str(installed / "bin" / "python")
-    said = run("mypy", "--python-executable", python, "mine.py", cwd=tmp_path, MYPYPATH="")
+    mypy = Path(sys.executable).with_name("mypy")
+    said = run(mypy, "--python-executable", python, "mine.py", cwd=tmp_path, MYPYPATH="")
     assert 'Revealed type is "builtins.str"' in said
 
 
