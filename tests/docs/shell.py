@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shlex
 import subprocess
@@ -126,7 +127,8 @@ def _module(name: str, arguments: tuple[str, ...]) -> Iterator[str]:
 @cache
 def _help_of(name: str) -> str:
     command = [sys.executable, "-m", name, "--help"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    wide = {**os.environ, "COLUMNS": "250"}  # or names are cut
+    done = subprocess.run(command, cwd=ROOT, env=wide, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"{name} --help:\n{done.stderr}"
     return done.stdout
 
