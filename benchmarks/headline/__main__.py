@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import platform
+import signal
 import tempfile
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from benchmarks.headline import figures
-from benchmarks.headline.dummy_llama import SIZES
+from benchmarks.headline.dummy_llama import VOCABULARY
 from benchmarks.headline.report import PLOT_FILE, plot, result
 from benchmarks.headline.setup import Machine, Setup, asked_of_driver, said_by
 from benchmarks.headline.sweep import Results, Sweep, machine_line, read, sweep
@@ -29,7 +30,7 @@ def main(
     workers: Annotated[
         int | None, typer.Option(help="Engine processes; without it 8 simulated ones, 4 of vllm.")
     ] = None,
-    model_size: Annotated[str, typer.Option(help=f"Of the dummy Llama for vllm: {', '.join(SIZES)}.")] = "1b",
+    model_size: Annotated[str, typer.Option(help=f"Of the dummy Llama for vllm: {', '.join(VOCABULARY)}.")] = "1b",
     gpu_memory_fraction: Annotated[float, typer.Option(help="Of the GPU's memory, for each engine.")] = 0.2,
     engine_args: Annotated[
         str, typer.Option(help="JSON: more settings of the engine (of vllm: AsyncEngineArgs).")
@@ -63,6 +64,7 @@ def main(
     out: Annotated[
         Path | None, typer.Option(help="Folder for points, result and plot; it may hold those of other seeds.")
     ] = None,
+    only_summarise: Annotated[bool, typer.Option(help="Measure nothing: what the folder of --out holds.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Only the last line.")] = False,
 ) -> None:
     """Measure request latency against rate for each arm. The last line is one JSON object; --out keeps every point."""
@@ -84,12 +86,14 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         folder = out or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / DESCRIPTION_FILE).write_text(json.dumps(described(machine, plan), indent=1), encoding="utf-8")
-        try:
-            asyncio.run(measure(machine, plan, folder, quiet=as_json))
-        finally:
-            if (folder / "points.jsonl").exists():
-                summarise(folder)
+        if not only_summarise:
+            description = json.dumps(described(machine, plan), indent=1)
+            (folder / DESCRIPTION_FILE).write_text(description, encoding="utf-8")
+            try:
+                asyncio.run(measure(machine, plan, folder, quiet=as_json))
+            except asyncio.CancelledError:
+                typer.echo("stopped by SIGTERM: what was measured by then counts", err=True)
+        summarise(folder)
         typer.echo((folder / RESULT_FILE).read_text(encoding="utf-8").strip())
 
 
@@ -97,8 +101,8 @@ def check(machine: Machine, plan: Sweep) -> None:
     """Raises typer.BadParameter for what cannot be measured."""
     if machine.engine not in ("simulated", "vllm"):
         raise typer.BadParameter("--engine is simulated or vllm")
-    if machine.model_size not in SIZES:
-        raise typer.BadParameter(f"--model-size is one of {', '.join(SIZES)}")
+    if machine.model_size not in VOCABULARY:
+        raise typer.BadParameter(f"--model-size is one of {', '.join(VOCABULARY)}")
     if machine.engine == "vllm" and machine.speed != 1.0:
         raise typer.BadParameter("only simulated time has a --speed")
     if figures.LANGGRAPH in plan.arms and find_spec("langgraph") is None:
@@ -131,7 +135,10 @@ def described(machine: Machine, plan: Sweep) -> dict[str, Any]:
 
 
 async def measure(machine: Machine, plan: Sweep, folder: Path, *, quiet: bool) -> None:
-    """All points, into the folder."""
+    """All points, into the folder; SIGTERM ends it in order, by cancelling it."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with Setup(machine, plan.arms) as setup:
         await sweep(
             plan, setup, Results(folder), machine.sizes, speed=machine.speed, engines=machine.workers,
@@ -149,7 +156,7 @@ def summarise(folder: Path) -> None:
         "cores": machine_line(),
     }
     (folder / RESULT_FILE).write_text(json.dumps(found) + "\n", encoding="utf-8")
-    if find_spec("matplotlib") is not None:
+    if any(p["kind"] == "load" for p in points) and find_spec("matplotlib") is not None:
         plot(points, f"{description['workers']} {description['engine']} engines", folder / PLOT_FILE)
 
 

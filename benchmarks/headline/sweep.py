@@ -57,6 +57,9 @@ class Results:
     folder: Path
     points: list[dict[str, Any]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        (self.folder / POINTS_FILE).touch()
+
     def add(self, point: dict[str, Any]) -> None:
         self.points.append(point)
         with (self.folder / POINTS_FILE).open("a", encoding="utf-8") as out:

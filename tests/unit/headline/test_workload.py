@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from benchmarks.headline import prompts, texts
-from benchmarks.headline.dummy_llama import SIZES, kv_bytes_per_token, vocabulary, weight_bytes
+from benchmarks.headline.dummy_llama import VOCABULARY, kv_bytes_per_token, vocabulary, weight_bytes
 from benchmarks.headline.workload import Ask, Sizes, Workload
 from workers.engines.words import tokens_of
 
@@ -91,15 +91,15 @@ def test_siblings_share_template_and_document() -> None:
     assert shared > 4 * Sizes().verify_template + len(ask.document)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", VOCABULARY)
 def test_a_dummy_models_vocabulary_has_every_word_once(size: str) -> None:
-    tokens = vocabulary(SIZES[size]["vocabulary"])
-    assert len(set(tokens)) == len(tokens) == SIZES[size]["vocabulary"]
+    tokens = vocabulary(VOCABULARY[size])
+    assert len(set(tokens)) == len(tokens) == VOCABULARY[size]
     assert set(texts.WORDS) <= set(tokens)
 
 
 def test_model_sizes_are_what_they_are_called() -> None:
-    parameters = {size: weight_bytes(size) / 2e9 for size in SIZES}
+    parameters = {size: weight_bytes(size) / 2e9 for size in VOCABULARY}
     assert parameters["1b"] == pytest.approx(1.5, abs=0.1)  # 1.24 where embedding and head are one, as published
     assert parameters["3b"] == pytest.approx(3.6, abs=0.1)
     assert parameters["8b"] == pytest.approx(8.0, abs=0.1)
