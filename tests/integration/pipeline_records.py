@@ -54,8 +54,8 @@ class PipelineRecords:
         self._offset += 1
         return Serial(partition_of(request.encode(), PARTITIONS), self._offset)
 
-    def flush(self) -> None:
-        assert not self._producer.flush(10)
+    def flush(self, seconds: float = 10.0) -> None:
+        assert not self._producer.flush(seconds)
 
     def _produce(self, topic: str, partition: int, key: str, value: bytes, envelope: Envelope) -> None:
         while True:

@@ -43,7 +43,7 @@ class Writing(threading.Thread):
             self.pipeline.item("verdict", serial, name, verdict(self.count))
             self.pipeline.answer("verdict", serial, name)
             self.count += 1
-        self.pipeline.flush()
+        self.pipeline.flush(60.0)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
