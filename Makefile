@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # uv where it is installed; else its own copy inside the environment.
 UV = $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 
-.PHONY: help demo test lint chaos bench docs compose-test vllm-env clean
+.PHONY: help demo test lint audit chaos bench docs compose-test vllm-env clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -27,6 +27,10 @@ lint: $(VENV)/.dev  ## Check style, types and who imports whom
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+audit: $(VENV)/.dev  ## Look for known vulnerabilities in the installed packages; needs the network
+	@$(UV) pip install --quiet --python $(BIN)/python pip-audit
+	@$(BIN)/pip-audit --local --skip-editable
 
 chaos: $(VENV)/.dev  ## Kill processes and brokers under load and check every answer
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -27,7 +27,7 @@ from assertions.ranges import observations_of
 from assertions.subscription import Since
 from assertions.subscription import alerts as subscribe
 from assertions.webhooks import Webhook, deliver
-from streams.cli.options import AsJson, Bootstrap, HealthFile, Metrics, kafka_or_fail, messages, print_json
+from streams.cli.options import AsJson, Bootstrap, HealthFile, Logs, Metrics, kafka_or_fail, messages, print_json
 from streams.cli.service import run_until_stopped
 from streams.core.plan import Plan
 from streams.settings import KafkaSettings
@@ -100,6 +100,7 @@ def run(
     bootstrap: Bootstrap = None,
     health_file: HealthFile = None,
     metrics: Metrics = None,
+    log_format: Logs = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge live traffic until Ctrl-C or SIGTERM.
@@ -122,6 +123,8 @@ def run(
         as_json=as_json,
         health_file=health_file,
         metrics=metrics,
+        log_format=log_format,
+        service=f"assertions.{group}",
     )
 
 

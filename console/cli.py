@@ -8,7 +8,7 @@ import typer
 
 from console.server import ConsoleServer
 from console.settings import ConsoleSettings
-from streams.cli.options import AsJson, Bootstrap, HealthFile, kafka_or_fail, load_pipeline
+from streams.cli.options import AsJson, Bootstrap, HealthFile, Logs, Metrics, kafka_or_fail, load_pipeline
 from streams.cli.service import run_until_stopped
 from streams.settings import KafkaSettings
 
@@ -31,6 +31,8 @@ def command(
     ] = None,
     bootstrap: Bootstrap = None,
     health_file: HealthFile = None,
+    metrics: Metrics = None,
+    log_format: Logs = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve the dashboard and the HTTP gateway of one or more pipelines, until Ctrl-C or SIGTERM.
@@ -52,4 +54,7 @@ def command(
         {"url": server.url, "pipelines": " ".join(pipeline.plan.pipeline for pipeline in found)},
         as_json=as_json,
         health_file=health_file,
+        metrics=metrics,
+        log_format=log_format,
+        service="console",
     )

@@ -10,7 +10,6 @@ are one transaction, so that a version is there once or not at all.
 from __future__ import annotations
 
 import time
-import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,21 +22,24 @@ from confluent_kafka import Consumer, TopicPartition
 
 from learning import phases
 from learning.artefacts import Store
-from learning.journal import FencedError, Journal
-from learning.records import JOBS, JobRecord, ModelVersion, Phase
+from learning.journal import RETRAINING, FencedError, Journal
+from learning.records import JOBS, JobRecord, ModelVersion, Phase, Verdict
 from learning.training import Recipe
 from learning.trigger import Due, Seen, due
 from learning.versions import current_of, versions
 from learning.view import PARTITIONS, View, topics
+from streams import metrics
 from streams.core.partition import partition_of
 from streams.errors import BrokerError, DescantError
 from streams.runtime.consumer import CONSUMER_CONFIG
+from streams.runtime.places import places_of
 from streams.runtime.topics import ensure_topics, set_session_timeouts
 from streams.settings import KafkaSettings, PipelineSettings
 
-GROUP: Final = "learning.retraining"
-
 POLL_SECONDS: Final = 0.1
+MEASURE_SECONDS: Final = 1.0
+"""Between two looks at the labels for the metrics: each walks all of them."""
+
 OPEN: Final = (Phase.SNAPSHOT, Phase.TRAINED, Phase.GATED)
 
 Watch = Callable[[str, Phase, str], None]
@@ -88,7 +90,7 @@ class RetrainingJob:
 
     def __init__(
         self, recipes: Sequence[Recipe], store: Store, kafka: KafkaSettings, *, watch: Watch | None = None,
-        group: str = GROUP,
+        group: str = RETRAINING,
     ) -> None:  # fmt: skip
         ensure_topics(kafka, topics())
         set_session_timeouts(kafka, [group], PipelineSettings())
@@ -106,6 +108,10 @@ class RetrainingJob:
         # fit does not cost the group membership.
         self._pool: Final = ThreadPoolExecutor(1, thread_name_prefix="retraining")
         self._stopping = False
+        self._measured_at = 0.0
+        for recipe in recipes:
+            for outcome in ("promoted", "held", "failed"):
+                metrics.RETRAININGS.labels(recipe.name, outcome)
 
     def stop(self) -> None:
         self._stopping = True
@@ -119,6 +125,7 @@ class RetrainingJob:
                 self._consumer.poll(POLL_SECONDS)
                 self._view.poll(0)
                 self.advance()
+                self._measure(time.monotonic())
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._consumer.close()
@@ -137,6 +144,15 @@ class RetrainingJob:
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for place in partitions:
             self._owned.pop(place.partition, None)
+
+    def _measure(self, now: float) -> None:
+        if now - self._measured_at < MEASURE_SECONDS:
+            return
+        self._measured_at = now
+        labels = self._view.learned.labels
+        for recipe in self._recipes:
+            metrics.LABELS.labels(recipe.name).set(labels.count(recipe.name))
+            metrics.LABELS_PENDING.labels(recipe.name).set(len(labels.pending(recipe.name)))
 
     def advance(self) -> None:
         """One look at each owned model: take a finished phase in, or begin the next."""
@@ -191,7 +207,7 @@ class RetrainingJob:
             verdict = phases.gate(recipe, job.artefact, current, self._store)
             return job.model_copy(update={"phase": phase, "gate": verdict}), ()
         except DescantError as error:
-            log.error("retraining failed", model=recipe.name, phase=phase.value, code=error.code, at=_frames(error))
+            log.error("retraining failed", model=recipe.name, phase=phase.value, code=error.code, at=places_of(error))
             return _failed(job, error), ()
 
     def _published(self, job: JobRecord, known: Sequence[ModelVersion]) -> _Result:
@@ -219,17 +235,19 @@ class RetrainingJob:
             log.warning("will try again", model=job.model, reason=str(error))
             return
         self._view.catch_up()
+        if job.phase not in OPEN:
+            metrics.RETRAININGS.labels(job.model, _outcome(job)).inc()
         self._watch(job.model, job.phase, job.reason or "" if job.phase is Phase.FAILED else "done")
+
+
+def _outcome(job: JobRecord) -> str:
+    if job.phase is Phase.FAILED:
+        return "failed"
+    return "promoted" if job.gate is not None and job.gate.verdict is Verdict.PROMOTE else "held"
 
 
 def _failed(job: JobRecord, error: DescantError) -> JobRecord:
     return job.model_copy(update={"phase": Phase.FAILED, "reason": f"[{error.code}] {error}"})
-
-
-def _frames(error: BaseException) -> list[str]:
-    """Where it went wrong, innermost last: places only. A whole traceback may show values, and those are examples."""
-    cause = error.__cause__ or error
-    return [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(cause.__traceback__)][-8:]
 
 
 def _ready(job: JobRecord, versions: Sequence[ModelVersion]) -> _Result:

@@ -17,6 +17,9 @@ from streams.errors import BrokerError
 from streams.runtime.consumer import NOT_MEMBER
 from streams.settings import KafkaSettings
 
+RETRAINING: Final = "learning.retraining"
+"""The consumer group of retraining jobs, and how their transactional ids begin."""
+
 CALL_SECONDS: Final = 20.0
 
 TRANSACTION_SECONDS: Final = 10.0

@@ -18,6 +18,9 @@ from streams.settings import KafkaSettings
 
 TOPICS: Final = (LABEL_REQUESTS, LABELS, MODELS, JOBS)
 
+VIEW_GROUP: Final = "learning.view"
+"""Never joined and never committed to; the client asks for its coordinator all the same."""
+
 PARTITIONS: Final = 6
 """Of each learning topic; the most retraining processes that can share the models."""
 
@@ -87,7 +90,7 @@ class View:
         self._consumer: Final = Consumer(
             {
                 **kafka.client(),
-                "group.id": "learning.view",  # never joined, never committed
+                "group.id": VIEW_GROUP,
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",

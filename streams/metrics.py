@@ -95,6 +95,16 @@ FIRST_TOKEN_SECONDS: Final = Histogram(
     buckets=SHORT,
 )
 
+PROMPT_TOKENS: Final = Counter(
+    "descant_prompt_tokens",
+    "Tokens of prompts that got a first token: cached (found in the prefix cache) or computed.",
+    ["model", "source"],
+)
+KV_BLOCKS: Final = Gauge(
+    "descant_kv_blocks", "Blocks of the engine's KV cache, by state: used or free; where the engine says.",
+    ["model", "state"],
+)  # fmt: skip
+
 # -- assertions: each process that judges, and the one of a group that reads the pipelines ----------------------------
 
 ASSERTION_EVALUATED: Final = Counter(
@@ -152,6 +162,25 @@ INTAKE_UNREADABLE: Final = Counter(
     "Records of the pipelines that cannot be judged: not whole, no JSON, or too large.",
     ["group"],
 )
+
+# -- learning ---------------------------------------------------------------------------------------------------------
+
+LABELS: Final = Gauge("descant_labels", "Standing labels of a model's examples.", ["model"])
+LABELS_PENDING: Final = Gauge("descant_labels_pending", "Examples of a model that wait for a label.", ["model"])
+RETRAININGS: Final = Counter(
+    "descant_retrainings", "Retraining jobs that ended, by outcome: promoted, held (by the gate) or failed.",
+    ["model", "outcome"],
+)  # fmt: skip
+
+# -- the console ------------------------------------------------------------------------------------------------------
+
+HTTP_SECONDS: Final = Histogram(
+    "descant_http_seconds",
+    "Calls of the gateway, from the request to the first byte of its answer, by method and class of status.",
+    ["method", "status"],
+    buckets=SHORT,
+)
+HTTP_STREAMS: Final = Gauge("descant_http_streams", "Event streams that are open.")
 
 # -- the process ------------------------------------------------------------------------------------------------------
 

@@ -47,6 +47,12 @@ class KafkaSettings(Settings):
     """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
     ssl_ca_location: str | None = None
     """File with the certificate authority of the brokers."""
+    ssl_certificate_location: str | None = None
+    """File with this client's certificate, where brokers ask for one."""
+    ssl_key_location: str | None = None
+    """File with its private key."""
+    ssl_key_password: SecretStr | None = None
+    """Never printed."""
     sasl_mechanism: str | None = None
     """PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER."""
     sasl_username: str | None = None
@@ -65,6 +71,12 @@ class KafkaSettings(Settings):
         }
         if self.ssl_ca_location is not None:
             found["ssl.ca.location"] = self.ssl_ca_location
+        if self.ssl_certificate_location is not None:
+            found["ssl.certificate.location"] = self.ssl_certificate_location
+        if self.ssl_key_location is not None:
+            found["ssl.key.location"] = self.ssl_key_location
+        if self.ssl_key_password is not None:
+            found["ssl.key.password"] = self.ssl_key_password.get_secret_value()
         if self.sasl_mechanism is not None:
             found["sasl.mechanism"] = self.sasl_mechanism
         if self.sasl_username is not None and self.sasl_password is not None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from streams.cli.options import AsJson, Bootstrap, HealthFile, Metrics, kafka_or_fail, messages
+from streams.cli.options import AsJson, Bootstrap, HealthFile, Logs, Metrics, kafka_or_fail, messages
 from streams.cli.service import run_until_stopped
 from streams.errors import ConfigError
 from streams.settings import KafkaSettings
@@ -25,6 +25,7 @@ def command(
     bootstrap: Bootstrap = None,
     health_file: HealthFile = None,
     metrics: Metrics = None,
+    log_format: Logs = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve a model: own lanes of its prompts and write their texts, until Ctrl-C or SIGTERM.
@@ -39,7 +40,15 @@ def command(
         messages.print(MODEL_NOTICE)
     worker = Worker(made, KafkaSettings(bootstrap=kafka_or_fail(bootstrap)))
     ready = {"engine": engine, "model": made.model}
-    run_until_stopped(worker, ready, as_json=as_json, health_file=health_file, metrics=metrics)
+    run_until_stopped(
+        worker,
+        ready,
+        as_json=as_json,
+        health_file=health_file,
+        metrics=metrics,
+        log_format=log_format,
+        service=f"models.{made.model}",
+    )
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -260,6 +260,9 @@ class Processor:
 def _security(kafka: KafkaSettings) -> dict[str, Any]:
     """TLS and SASL as Faust spells them."""
     context = ssl.create_default_context(cafile=kafka.ssl_ca_location) if "SSL" in kafka.security_protocol else None
+    if context is not None and kafka.ssl_certificate_location is not None:
+        password = None if kafka.ssl_key_password is None else kafka.ssl_key_password.get_secret_value()
+        context.load_cert_chain(kafka.ssl_certificate_location, kafka.ssl_key_location, password)
     if kafka.sasl_username is not None and kafka.sasl_password is not None:
         return {
             "broker_credentials": faust.SASLCredentials(

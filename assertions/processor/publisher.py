@@ -19,6 +19,7 @@ from streams.core.plan import Plan
 from streams.core.record import Headers
 from streams.errors import BrokerError
 from streams.settings import KafkaSettings
+from streams.tracing import Tracing, current
 
 FLUSH_SECONDS: Final = 30.0
 # A flag of a replay is not older than the first reading of its record, up to what clocks of two machines differ.
@@ -33,6 +34,7 @@ class Publisher:
         self._group: Final = group
         self._refused: BrokerError | None = None
         self._enforcer: Final = Enforcer(plans)
+        self._tracing: Final = current()
         self._producer: Final = Producer(
             {
                 **kafka.client(),
@@ -48,9 +50,24 @@ class Publisher:
         if error is not None:
             self._refused = BrokerError(f"{message.topic()} does not take a record: {error}")
 
+    def _trace(self, tracing: Tracing, flag: Flag) -> None:
+        attributes = {
+            "descant.assertion": flag.assertion,
+            "descant.flag": flag.id,
+            "descant.flag.state": flag.state.value,
+            "descant.severity": flag.severity,
+            "descant.pipeline": flag.data.lineage.pipeline,
+            "descant.request": flag.data.lineage.request,
+        }
+        span = tracing.below(flag.traceparent or "", f"flag {flag.assertion}", attributes)
+        if span is not None:
+            span.end()
+
     def write(self, fold: int, flags: Iterable[Flag]) -> None:
         headers: Headers = [("group", self._group.encode()), ("fold", b"%d" % fold)]
         for flag in flags:
+            if self._tracing is not None:
+                self._trace(self._tracing, flag)
             self._send(FLAGS, flag.subject, flag.to_bytes(), [*headers, ("ce_id", flag.id.encode())])
             metrics.FLAGS.labels(flag.assertion, flag.state.value).inc()
             if flag.data.revision == 1:

@@ -22,6 +22,7 @@ from console.http import chat, flags, learning, pages, pipelines, service
 from console.http.guards import Guards, Sessions
 from console.http.streams import Open
 from console.state.hub import Hub
+from streams import metrics
 from streams.errors import BrokerError, DescantError, RecordError
 
 STATIC: Final = Path(__file__).parent.parent / "static"
@@ -39,7 +40,8 @@ def create_app(hub: Hub) -> ASGIApp:
         redoc_url=None,
     )
     app.state.hub = hub
-    app.state.open = Open(settings.streams_max)
+    app.state.open = opened = Open(settings.streams_max)
+    metrics.HTTP_STREAMS.set_function(lambda: opened.count)
     app.state.sessions = sessions = Sessions(settings.token.get_secret_value() if settings.token else None)
     for router in (pipelines.router, chat.router, flags.router, learning.router, service.router, pages.router):
         app.include_router(router)

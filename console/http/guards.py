@@ -19,11 +19,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.errors import body
 from console.settings import LOOPBACK, ConsoleSettings
+from streams import metrics
 
 COOKIE: Final = "descant_session"
 SESSION_SECONDS: Final = 12 * 3_600
 SESSIONS_MAX: Final = 1_000
 CLIENTS_MAX: Final = 10_000
+METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 OPEN_PATHS: Final = ("/healthz", "/login", "/static/")
 """What is there without credentials: nothing of it tells of requests."""
@@ -120,8 +122,12 @@ class Guards:
             await self._app(scope, receive, send)
             return
 
+        began, method = time.monotonic(), scope["method"] if scope["method"] in METHODS else "other"
+
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
+                status = f"{message['status'] // 100}xx"
+                metrics.HTTP_SECONDS.labels(method, status).observe(time.monotonic() - began)
                 headers = MutableHeaders(raw=message["headers"])
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
@@ -149,7 +155,7 @@ class Guards:
         if method not in SAFE and _is_foreign(headers, host):
             return _error(403, "console.origin", "pages of another origin may not change anything here.")
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > self._body_max:
+        if not length.isdecimal() or int(length) > self._body_max:
             return self._too_large()
         if method not in SAFE:
             client = scope.get("client") or ("", 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from sse_starlette import EventSourceResponse
 
@@ -76,13 +76,20 @@ async def list_pipelines(hub: HubOf) -> list[PipelineRow]:
 
 
 @router.post("/{pipeline}/requests", status_code=202)
-async def submit(pipeline: str, submission: Submission, hub: HubOf, response: Response) -> Submitted:
+async def submit(
+    pipeline: str,
+    submission: Submission,
+    hub: HubOf,
+    response: Response,
+    traceparent: Annotated[str | None, Header(max_length=55)] = None,
+) -> Submitted:
     """Produce a request. 202: the broker has it. 422: it does not fit the pipeline's schema. 503: no pipeline."""
     request_id = await hub.feed(pipeline).submit(
         submission.input,
         id=submission.id,
         stream=submission.stream,
         timeout_seconds=submission.timeout_seconds,
+        traceparent=traceparent,
     )
     events = f"/v1/pipelines/{pipeline}/requests/{request_id}/events"
     response.headers["location"] = events

@@ -99,7 +99,15 @@ class Feed:
         if missing:
             raise BrokerError(f"there is no topic {missing[0]!r} yet: start it with `descant run`", code="broker.topic")
 
-    async def submit(self, request: Any, *, id: str | None, stream: bool, timeout_seconds: float | None) -> str:
+    async def submit(
+        self,
+        request: Any,
+        *,
+        id: str | None,
+        stream: bool,
+        timeout_seconds: float | None,
+        traceparent: str | None = None,
+    ) -> str:
         """Validate and produce; returns the request's id when the broker has it. An id that was seen here already is
         the same request, and nothing is produced.
 
@@ -113,7 +121,9 @@ class Feed:
             return request_id
         live = self.live.open(request_id, self.request.dump_python(valid, mode="json"), time.time())
         self._publish(live, live.opened())
-        await client.submit(valid, id=request_id, stream=stream, timeout_seconds=timeout_seconds)
+        await client.submit(
+            valid, id=request_id, stream=stream, timeout_seconds=timeout_seconds, traceparent=traceparent
+        )
         return request_id
 
     async def cancel(self, request_id: str) -> None:

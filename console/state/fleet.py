@@ -34,7 +34,10 @@ class WorkerRow(BaseModel):
     context_tokens: float
     prefix_blocks: int
     """Blocks of prompts in its prefix cache."""
+    prefix_hits: float | None
+    """Share of prompt tokens found in the prefix cache since the worker started; None before the first prompt."""
     kv_blocks: int
+    """0: the engine does not say."""
     kv_blocks_free: int
     heard_seconds: float
     """Since its last word."""
@@ -131,6 +134,7 @@ def _row(known: _Known, now: float) -> WorkerRow:
         step_seconds=state.base,
         context_tokens=state.context,
         prefix_blocks=len(known.blocks),
+        prefix_hits=round(state.cached / state.prompted, 3) if state.prompted else None,
         kv_blocks=state.blocks,
         kv_blocks_free=state.free_blocks,
         heard_seconds=round(silence, 2),

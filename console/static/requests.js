@@ -78,7 +78,8 @@ function choose(id) {
         clearInterval(tick);
         clock.textContent = seconds(event.at);
         cancel.hidden = true;
-        view.dataset.state = state.textContent = event.error ? "failed" : "answered";
+        view.dataset.state = event.error ? "failed" : "answered";
+        state.textContent = event.error?.code === "cancelled" ? "cancelled" : view.dataset.state;
         end.hidden = false;
         end.replaceChildren(el("h3", {}, event.error ? "Error" : "Answer"),
           event.error ? el("p", { class: "problem" }, `${event.error.message} (${event.error.code}${event.error.stage ? `, in ${event.error.stage}` : ""})`) : card(event.value));

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import structlog
 import typer
 from rich.table import Table
 
@@ -17,8 +18,13 @@ from learning.compare import compare as compare_selectors
 from learning.intervals import wilson
 from learning.labels import precision
 from learning.select import registry
-from streams.cli.options import AsJson, Bootstrap, load_pipeline, messages, print_json
+from streams.cli.logs import configure_logs
+from streams.cli.options import AsJson, Bootstrap, Logs, Metrics, load_pipeline, print_json
+from streams.cli.service import say_ready
 from streams.errors import ConfigError
+from streams.metrics import serve_metrics
+
+log = structlog.get_logger(__name__)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -28,6 +34,8 @@ def run_job(
     recipe: Annotated[list[str], typer.Argument(metavar="MODULE:RECIPE...", help="For example mine.verifier:recipe.")],
     store: StoreFolder = Path("artefacts"),
     bootstrap: Bootstrap = None,
+    metrics: Metrics = None,
+    log_format: Logs = None,
 ) -> None:
     """Retrain these models as labels come, until Ctrl-C or SIGTERM. Start several: each model has one job at a
     time."""
@@ -35,16 +43,19 @@ def run_job(
     from learning.job import RetrainingJob  # noqa: PLC0415
     from learning.training import Recipe  # noqa: PLC0415
 
+    configure_logs(log_format, "learning")
+    if metrics is not None:
+        serve_metrics(metrics)
     recipes = [load_pipeline(name) for name in recipe]
     if wrong := [n for n, r in zip(recipe, recipes, strict=True) if not isinstance(r, Recipe)]:
         raise ConfigError(f"{', '.join(wrong)} is not a learning.training.Recipe.", code="learning.recipe")
     job = RetrainingJob(
         recipes, FolderStore(store), kafka_of(bootstrap),
-        watch=lambda model, phase, word: messages.print(f"{model}: {phase.value} {word}", markup=False),
+        watch=lambda model, phase, word: log.info("retraining", model=model, phase=phase.value, step=word),
     )  # fmt: skip
     signal.signal(signal.SIGTERM, lambda *_: job.stop())
     signal.signal(signal.SIGINT, lambda *_: job.stop())
-    messages.print(f"ready: {', '.join(r.name for r in recipes)}")
+    say_ready({"models": " ".join(r.name for r in recipes)}, log_format=log_format)
     job.run()
 
 

@@ -5,13 +5,14 @@ from streams.broker.background import BackgroundBroker, broker_down, broker_stat
 from streams.broker.embedded import EmbeddedKafka
 from streams.broker.jars import Progress, kafka_jars
 from streams.broker.java import has_java
-from streams.broker.settings import BROKER_SETTINGS, KAFKA_VERSION, container_environment
+from streams.broker.settings import BROKER_SETTINGS, KAFKA_VERSION, Listener, container_environment
 
 __all__ = [
     "BROKER_SETTINGS",
     "KAFKA_VERSION",
     "BackgroundBroker",
     "EmbeddedKafka",
+    "Listener",
     "Progress",
     "bootstrap_servers",
     "broker_down",

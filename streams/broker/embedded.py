@@ -13,6 +13,7 @@ from streams.broker.guard import Guard
 from streams.broker.jars import Progress
 from streams.broker.node import Node, Ports
 from streams.broker.ports import LOOPBACK
+from streams.broker.settings import Listener
 from streams.errors import BrokerError
 
 # A node with open partitions stops in 1 to 2 s; what is not written by then is recovered at the next start anyway.
@@ -30,6 +31,7 @@ class EmbeddedKafka:
 
     data_dir      Folder for records, log and ports, kept afterwards; None: a temporary one, thrown away at the end.
     port          Port for clients on 127.0.0.1; None takes a free one, and the same again in a folder used before.
+    listener      Another way in, with TLS or SASL; what `bootstrap` names stays plain.
     on_progress   Called with a line for people whenever a wait begins or moves on.
     advertised_port   Where clients are sent, when something that stands between passes their traffic on to `port`.
 
@@ -46,6 +48,7 @@ class EmbeddedKafka:
         on_progress: Progress | None = None,
         *,
         advertised_port: int | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self._temporary = (
             # Errors ignored: at the end of the interpreter the guard may be removing it too.
@@ -54,7 +57,7 @@ class EmbeddedKafka:
             else None
         )
         folder = Path(self._temporary.name) if self._temporary else Path(data_dir or "").absolute()
-        self._node = Node(folder, on_progress or (lambda _line: None), advertised_port)
+        self._node = Node(folder, on_progress or (lambda _line: None), advertised_port, listener)
         self._asked_port = port or None
         self._ports: Ports | None = None
         self._process: subprocess.Popen[bytes] | None = None

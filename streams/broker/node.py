@@ -20,7 +20,7 @@ from streams.broker.jars import Progress, kafka_jars
 from streams.broker.java import find_java
 from streams.broker.ports import LOOPBACK, free_port, is_free, is_listening
 from streams.broker.process import ProcessId, identify
-from streams.broker.settings import as_properties, server_properties
+from streams.broker.settings import Listener, as_properties, server_properties
 from streams.errors import BrokerError, ConfigError
 
 # Ready in 1.6 s on an idle machine with 2 cores, about 10 s on one that is busy with other things.
@@ -45,7 +45,13 @@ class Ports:
 class Node:
     """The folder of one node and what runs in it. Starts processes, but does not decide how long they live."""
 
-    def __init__(self, folder: Path, on_progress: Progress, advertised_port: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        on_progress: Progress,
+        advertised_port: int | None = None,
+        listener: Listener | None = None,
+    ) -> None:
         self.folder = folder
         self._advertised_port = advertised_port
         self.log_path = folder / "broker.log"
@@ -55,6 +61,7 @@ class Node:
         self._state = folder / "broker.json"
         self._dump = folder / "classes.jsa"
         self._on_progress = on_progress
+        self._listener = listener
 
     def prepare(self, port: int | None) -> Ports:
         """Make the folder ready for `spawn`, or say why it cannot be.
@@ -79,6 +86,7 @@ class Node:
                         controller_port=ports.controller,
                         data=str(data.resolve()),
                         advertised_port=self._advertised_port,
+                        listener=self._listener,
                     )
                 )
             )

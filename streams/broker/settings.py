@@ -1,6 +1,7 @@
 """How our single broker is configured, wherever it runs: as a child process, in a container, in compose."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
@@ -44,15 +45,45 @@ BROKER_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
+@dataclass(frozen=True)
+class Listener:
+    """A second way into the embedded broker, with the security that a test wants; the plain one stays beside it."""
+
+    port: int
+    protocol: str
+    """SSL, SASL_PLAINTEXT or SASL_SSL."""
+    settings: Mapping[str, str]
+    """Of the listener, without its prefix (`ssl.keystore.location`, `sasl.enabled.mechanisms`)."""
+    broker: Mapping[str, str] = field(default_factory=dict)
+    """Settings of the broker, such as its authorizer."""
+
+    def properties(self, host: str, plain: Mapping[str, str]) -> dict[str, str]:
+        """The broker's, with this listener in them."""
+        return {
+            **plain,
+            "listeners": f"{plain['listeners']},SECURE://{host}:{self.port}",
+            "advertised.listeners": f"{plain['advertised.listeners']},SECURE://{host}:{self.port}",
+            "listener.security.protocol.map": f"{plain['listener.security.protocol.map']},SECURE:{self.protocol}",
+            **{f"listener.name.secure.{name}": value for name, value in self.settings.items()},
+            **self.broker,
+        }
+
+
 def server_properties(
-    *, broker_port: int, controller_port: int, data: str, host: str = "127.0.0.1", advertised_port: int | None = None
+    *,
+    broker_port: int,
+    controller_port: int,
+    data: str,
+    host: str = "127.0.0.1",
+    advertised_port: int | None = None,
+    listener: Listener | None = None,
 ) -> dict[str, str]:
     """The whole `server.properties` of one KRaft node that is broker and controller and listens on `host` only.
 
     advertised_port   what clients are told to connect to, where it is not `broker_port` itself
     """
     told = advertised_port or broker_port
-    return {
+    plain = {
         "process.roles": "broker,controller",
         "node.id": "1",
         "listeners": f"PLAINTEXT://{host}:{broker_port},CONTROLLER://{host}:{controller_port}",
@@ -64,6 +95,7 @@ def server_properties(
         "log.dirs": data,
         **BROKER_SETTINGS,
     }
+    return plain if listener is None else listener.properties(host, plain)
 
 
 def container_environment(*, host_port: int, inside: str = "localhost:9092") -> dict[str, str]:

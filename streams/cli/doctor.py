@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from streams.cli.options import AsJson, Bootstrap, kafka_or_fail, load_pipeline, print_json
-from streams.runtime.diagnosis import Finding, diagnose_cluster, diagnose_pipeline
+from streams.runtime.cluster_checks import Finding
+from streams.runtime.diagnosis import diagnose_cluster, diagnose_pipeline
 from streams.settings import KafkaSettings, PipelineSettings
 
 SIGNS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}

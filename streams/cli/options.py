@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from streams.broker import bootstrap_servers, broker_status
+from streams.cli.logs import LogFormat
 from streams.cli.usage import UsageError
 from streams.errors import ConfigError
 
@@ -47,6 +48,16 @@ Metrics = Annotated[
     ),
 ]
 """`metrics: Metrics = None` in a command; hand it to `run_until_stopped`."""
+
+Logs = Annotated[
+    LogFormat | None,
+    typer.Option(
+        "--log-format",
+        envvar="DESCANT_LOG_FORMAT",
+        help="Of the log on standard error; by default text on a terminal, else JSON.",
+    ),
+]
+"""`log_format: Logs = None` in a command; hand it to `run_until_stopped`."""
 
 messages = Console(stderr=True, highlight=False)
 """Where progress and remarks go, so that standard output holds the result alone."""

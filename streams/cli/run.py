@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from streams.cli.options import AsJson, Bootstrap, HealthFile, Metrics, kafka_or_fail, load_pipeline
+from streams.cli.options import AsJson, Bootstrap, HealthFile, Logs, Metrics, kafka_or_fail, load_pipeline
 from streams.cli.service import run_until_stopped
 from streams.runtime.process import PipelineProcess, roles_of
 from streams.settings import KafkaSettings
@@ -21,6 +21,7 @@ def command(
     bootstrap: Bootstrap = None,
     health_file: HealthFile = None,
     metrics: Metrics = None,
+    log_format: Logs = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a pipeline's stages, all of them or those named, until Ctrl-C or SIGTERM.
@@ -34,4 +35,13 @@ def command(
     roles = tuple(stage or roles_of(plan))
     process = PipelineProcess(plan, roles, KafkaSettings(bootstrap=kafka_or_fail(bootstrap)))
     ready = {"pipeline": plan.pipeline, "stages": " ".join(roles)}
-    run_until_stopped(process, ready, as_json=as_json, health_file=health_file, metrics=metrics)
+    service = f"{plan.pipeline}.{roles[0]}" if len(roles) == 1 else plan.pipeline
+    run_until_stopped(
+        process,
+        ready,
+        as_json=as_json,
+        health_file=health_file,
+        metrics=metrics,
+        log_format=log_format,
+        service=service,
+    )

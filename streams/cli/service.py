@@ -5,37 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import logging
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
+from confluent_kafka import KafkaException
 
 from streams.cli.health import beat
+from streams.cli.logs import LogFormat, configure_logs
 from streams.cli.options import messages, print_json
+from streams.errors import DescantError
 from streams.metrics import serve_metrics
+from streams.runtime.places import places_of
+from streams.tracing import start_tracing, stop_tracing
+
+log = structlog.get_logger(__name__)
 
 
 class Running(Protocol):
     async def wait(self) -> None:
         """Return never; raise what made the process unable to go on."""
-
-
-def configure_logs() -> None:
-    """One line an event on standard error, without payloads; `structlog` users may configure it otherwise."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(colors=False) if sys.stderr.isatty() else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 def run_until_stopped(
@@ -45,24 +39,34 @@ def run_until_stopped(
     as_json: bool,
     health_file: Path | None = None,
     metrics: str | None = None,
+    log_format: LogFormat | None = None,
+    service: str = "descant",
 ) -> None:
     """Enter, say that it is ready, and stay until SIGTERM, Ctrl-C or a failure; then leave in good order.
 
     `health_file` is fresh in between: older than a few seconds means that the process hangs, absent that it is not
-    ready yet or is leaving.
+    ready yet or is leaving. `service` is what logs and traces call this process.
+
+    Raises DescantError: what was raised for people as it is, anything else by its type and place alone, since the text
+    of an error may quote what was processed. DESCANT_DEBUG=1 shows it.
     """
-    configure_logs()
+    configure_logs(log_format, service)
     if metrics is not None:
         serve_metrics(metrics)
-    asyncio.run(_run(process, ready, health_file, as_json=as_json))
+    start_tracing(service)
+    try:
+        asyncio.run(_run(process, partial(say_ready, ready, as_json=as_json, log_format=log_format), health_file))
+    except (DescantError, KafkaException):
+        raise
+    except Exception as error:
+        [*_, place] = places_of(error)
+        raise DescantError(f"{type(error).__name__} at {place} ended this process", code="internal") from error
+    finally:
+        stop_tracing()
 
 
 async def _run(
-    process: AbstractAsyncContextManager[Running],
-    ready: Mapping[str, object],
-    health_file: Path | None,
-    *,
-    as_json: bool,
+    process: AbstractAsyncContextManager[Running], say: Callable[[], None], health_file: Path | None
 ) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -82,7 +86,7 @@ async def _run(
         lasting.append(asyncio.create_task(beat(health_file)))
     try:
         _rarely_collect_garbage()
-        _say(ready, as_json=as_json)
+        say()
         await asyncio.wait([*lasting, stopping], return_when=asyncio.FIRST_COMPLETED)
         for task in lasting:
             if task.done():
@@ -101,9 +105,12 @@ def _rarely_collect_garbage() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def _say(ready: Mapping[str, object], *, as_json: bool) -> None:
+def say_ready(ready: Mapping[str, object], *, as_json: bool = False, log_format: LogFormat | None = None) -> None:
+    """One line for whoever waits: a document on standard output, an event of the log, or a line for people."""
     if as_json:
         print_json({"event": "ready", **ready})
         sys.stdout.flush()
+    elif log_format is LogFormat.JSON:
+        log.info("ready", **ready)
     else:
         messages.print("ready: " + ", ".join(f"{key} {value}" for key, value in ready.items()))

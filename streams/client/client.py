@@ -21,6 +21,7 @@ from streams.flow import Pipeline
 from streams.runtime.producer import LoopProducer
 from streams.runtime.topics import answers_topic, requests_topic
 from streams.settings import KafkaSettings
+from streams.tracing import callers_traceparent
 
 
 class Handle:
@@ -126,19 +127,28 @@ class Client:
             await self._reader.close()
 
     async def submit(
-        self, request: Any, *, id: str | None = None, stream: bool = True, timeout_seconds: float | None = None
+        self,
+        request: Any,
+        *,
+        id: str | None = None,
+        stream: bool = True,
+        timeout_seconds: float | None = None,
+        traceparent: str | None = None,
     ) -> Handle:
         """Produce a request and return at once when the broker has it.
 
         id               the same id within the idempotency window is the same request and is answered once
         stream           False: stages wait for whole outputs of the ones before, as pipelines usually do
         timeout_seconds  the request's deadline, by default the pipeline's
+        traceparent      W3C trace context; by default that of the OpenTelemetry span that the caller is in
         Raises pydantic.ValidationError when the request does not fit, BrokerError when it cannot be produced.
         """
         value = self._request.dump_json(self._request.validate_python(request))
         request_id = id or uuid.uuid4().hex
         handle = self._handles[request_id] = Handle(request_id, self, self._adapters)
         headers: Headers = [] if stream else [("hold", b"1")]
+        if parent := traceparent or callers_traceparent():
+            headers.append(("traceparent", parent.encode()))
         if timeout_seconds is not None:
             headers.append(("timeout-ms", b"%d" % int(timeout_seconds * 1000)))
         await self._produce(request_id, value, headers)

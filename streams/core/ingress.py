@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from streams.core.failure import Failure
 from streams.core.record import Envelope, Kind
+
+TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C trace context, version 0; ids of zeros only are none."""
 
 ID_CHARS_MAX: Final = 200
 """Ids are in every record's key and headers."""
@@ -64,7 +68,7 @@ class Ingress:
             kind=Kind.ITEM,
             plan=self._plan,
             deadline=deadline,
-            traceparent=_ascii(headers.get("traceparent")),
+            traceparent=_traceparent(headers.get("traceparent")),
             hold=headers.get("hold") == b"1",
         )
         if headers.get("kind") == b"cancel" and failure is None:
@@ -117,6 +121,7 @@ def _reason(headers: Mapping[str, bytes]) -> bytes | None:
     return Failure("cancelled", text[:REASON_CHARS_MAX], stage if stage.isidentifier() else "").encode()
 
 
-def _ascii(value: bytes | None) -> str:
-    """A traceparent has 55 characters; anything else is not passed on."""
-    return value.decode() if value and len(value) == 55 and value.isascii() else ""
+def _traceparent(value: bytes | None) -> str:
+    """As W3C writes it; anything else is not passed on."""
+    text = value.decode("ascii", "replace") if value and len(value) == 55 else ""
+    return text if TRACEPARENT.fullmatch(text) else ""

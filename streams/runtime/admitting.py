@@ -21,6 +21,7 @@ from streams.runtime.ownership import SlotOwner, SlotState
 from streams.runtime.services import Services
 from streams.runtime.tasks import Tasks
 from streams.runtime.topics import group_of, requests_topic
+from streams.tracing import current, traceparent_of
 
 ROLE: Final = "ingress"
 
@@ -38,6 +39,7 @@ class IngressRole:
         plan, settings = services.plan, services.settings
         limits = IngressLimits(settings.request_bytes_max, settings.deadline_seconds)
         self.core: Final = Ingress(plan.digest, _validator(plan.request_type), limits)
+        self._tracing: Final = current()
         self._waiting: Final[deque[tuple[IngressSlot, Message]]] = deque()
         self._is_paused = False
         self._pausing: asyncio.Task[None] | None = None
@@ -123,6 +125,11 @@ class IngressRole:
         metrics.ACCEPTED.labels(self._services.plan.pipeline, accepted.envelope.kind.value).inc()
         self._on_the_way[q] = self._on_the_way.get(q, 0) + 1
         offset = message.offset() or 0
+        envelope, span = accepted.envelope, None
+        if self._tracing is not None:
+            attributes = {"descant.pipeline": self._services.plan.pipeline, "descant.request": envelope.id}
+            span = self._tracing.root(f"{self._services.plan.pipeline}.ingress", envelope.traceparent, attributes)
+            envelope = envelope._replace(traceparent=traceparent_of(span))
 
         def delivered(error: KafkaError | None, record: Message | None) -> None:
             if error is not None or record is None:
@@ -131,12 +138,15 @@ class IngressRole:
             self._on_the_way[q] -= 1
             self._ends[q] = max(self._ends.get(q, 0), (record.offset() or 0) + 1)
             slot.accepted(offset)
+            if span is not None:
+                span.set_attribute("descant.serial", f"{q}:{record.offset() or 0}")
+                span.end()
 
         self._services.producer.send(
             self._services.plan.topic(REQUEST),
-            accepted.envelope.id,
+            envelope.id,
             accepted.value,
-            accepted.envelope.headers(),
+            envelope.headers(),
             delivered,
             partition=partition_of(accepted.envelope.id.encode(), self._services.settings.partitions),
         )

@@ -26,6 +26,7 @@ from streams.runtime.consumer import headers_of
 from streams.runtime.services import Services
 from streams.runtime.topics import answers_topic, control_topic
 from streams.runtime.transaction import OutRecord
+from streams.tracing import Tracing, current
 
 ROLE: Final = "closer"
 
@@ -62,6 +63,8 @@ class CloserSlot:
         self._decide: Final = decide
         self._composed: Final[dict[int, OutRecord | None]] = {}
         self._accepted_at: Final[dict[int, int]] = {}
+        self._tracing: Final = current()
+        self._traceparents: Final[dict[int, str]] = {}
         self._answer_seconds: Final = metrics.ANSWER_SECONDS.labels(services.plan.pipeline)
         self._message: Message | None = None
         self.is_dropped = False
@@ -91,6 +94,8 @@ class CloserSlot:
                 self._end(close)
             if envelope.kind is Kind.ITEM and not self._closer.is_closed(offset):
                 self._accepted_at[offset] = message.timestamp()[1]
+                if self._tracing is not None and envelope.traceparent:
+                    self._traceparents[offset] = envelope.traceparent
             self._apply(self._slot.record(source, offset, envelope, message.value()))
         elif envelope.serial is not None and envelope.serial.partition != self.partition:
             self._slot.offsets[source].saw(offset, None)
@@ -182,6 +187,17 @@ class CloserSlot:
         since = self._accepted_at.pop(close.offset, None)
         if since is not None:
             self._answer_seconds.observe(max(0.0, time.time() - since / 1000))
+            if self._tracing is not None:
+                self._trace(self._tracing, close, since / 1000)
         if answer is not None:
             self._closer.answered.written(close.id, answer.offset, close.offset)
             self._answers_end = max(self._answers_end, answer.offset + 1)
+
+    def _trace(self, tracing: Tracing, close: Close, since: float) -> None:
+        """The whole request, from its acceptance until its answer was committed."""
+        pipeline = self._services.plan.pipeline
+        attributes = {"descant.pipeline": pipeline, "descant.request": close.id, "descant.reason": close.reason}
+        parent = self._traceparents.pop(close.offset, "")
+        span = tracing.below(parent, f"{pipeline}.answer", attributes, since=since)
+        if span is not None:
+            span.end()

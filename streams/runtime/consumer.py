@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.errors import BrokerError
+from streams.runtime.denial import DENIED, denied
 from streams.settings import KafkaSettings
 
 T = TypeVar("T")
@@ -119,6 +120,7 @@ class ConsumerThread:
     ) -> None:
         self._beginning: Final = beginning
         self._consumer: Final = Consumer({**kafka.client(), **CONSUMER_CONFIG, "group.id": group})
+        self._kafka: Final = kafka
         self._topics: Final = list(topics)
         self._owner: Final = owner
         self._loop: Final = asyncio.get_running_loop()
@@ -186,6 +188,8 @@ class ConsumerThread:
                 "retention, or reset the group's offsets if they may be given up.",
                 code="broker.offset",
             )
+        if error.code() in DENIED:
+            raise denied(self._kafka, [error.str()])
         return False  # librdkafka reports and goes on: a broker that is away, a topic that is not there yet
 
     def _hand_over(self, batch: Sequence[Message]) -> None:

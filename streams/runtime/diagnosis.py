@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
@@ -17,23 +16,15 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 
 from streams.core.plan import REQUEST, Plan
 from streams.errors import BrokerError
+from streams.runtime.cluster_checks import Finding, check_brokers
 from streams.runtime.consumer import retrying
+from streams.runtime.pipeline_checks import check_clocks, check_partitions, check_plan
 from streams.runtime.process import roles_of
 from streams.runtime.topic_states import topic_states
 from streams.runtime.topics import group_of, models_of, prompts_topic, requests_topic, topics_of
 from streams.settings import KafkaSettings, PipelineSettings
 
 SECONDS_MAX: Final = 15.0
-
-Status = Literal["ok", "warning", "problem"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    check: str
-    status: Status
-    said: str
-    fix: str = ""
 
 
 def diagnose_cluster(kafka: KafkaSettings, settings: PipelineSettings) -> Iterator[Finding]:
@@ -48,56 +39,7 @@ def diagnose_cluster(kafka: KafkaSettings, settings: PipelineSettings) -> Iterat
             code="broker.away",
         ) from None
     yield Finding("cluster", "ok", f"{len(nodes)} broker{'s' * (len(nodes) > 1)} at {kafka.bootstrap}")
-    protocols = config.get("group.coordinator.rebalance.protocols", "")
-    if "consumer" in protocols:
-        yield Finding("group protocol", "ok", f"brokers offer {protocols}")
-    else:
-        yield Finding(
-            "group protocol",
-            "problem",
-            "the brokers do not offer the consumer group protocol of KIP-848",
-            "Use Apache Kafka 4.0 or newer, or set group.coordinator.rebalance.protocols=classic,consumer.",
-        )
-    yield from _session(config, settings)
-    yield _replication(len(nodes), settings)
-    sweep = int(config.get("transaction.abort.timed.out.transaction.cleanup.interval.ms", 10_000))
-    yield Finding(
-        "transaction sweep",
-        "ok" if sweep <= 1_000 else "warning",
-        f"a transaction that a killed closer left open is aborted after its 5 s and at most {sweep / 1000:g} s more",
-        ""
-        if sweep <= 1_000
-        else "Set transaction.abort.timed.out.transaction.cleanup.interval.ms=1000 on the brokers.",
-    )
-
-
-def _session(config: Mapping[str, str], settings: PipelineSettings) -> Iterator[Finding]:
-    least = int(config.get("group.consumer.min.session.timeout.ms", 45_000)) / 1000
-    if least <= settings.session_seconds:
-        yield Finding("session timeout", "ok", f"a killed instance is replaced after {settings.session_seconds:g} s")
-    else:
-        yield Finding(
-            "session timeout",
-            "warning",
-            f"no session timeout below {least:g} s is allowed: as long a killed instance's partitions have no owner",
-            f"Set group.consumer.min.session.timeout.ms={settings.session_seconds * 1000:.0f} and "
-            "group.consumer.min.heartbeat.interval.ms=1000 on the brokers.",
-        )
-
-
-def _replication(brokers: int, settings: PipelineSettings) -> Finding:
-    if settings.replication >= 3:
-        return Finding("replication", "ok", f"topics are made with {settings.replication} replicas")
-    if brokers == 1:
-        return Finding(
-            "replication", "warning", "one broker: what its disk loses is lost", "Run three brokers in production."
-        )
-    return Finding(
-        "replication",
-        "problem",
-        f"{brokers} brokers, but topics are made with {settings.replication} replica(s)",
-        "Set DESCANT_REPLICATION=3 before the topics are made.",
-    )
+    yield from check_brokers(config, settings, len(nodes))
 
 
 def diagnose_pipeline(kafka: KafkaSettings, settings: PipelineSettings, plan: Plan) -> Iterator[Finding]:
@@ -113,6 +55,9 @@ def diagnose_pipeline(kafka: KafkaSettings, settings: PipelineSettings, plan: Pl
         )
     if not bad:
         yield Finding("topics", "ok", f"{len(states)} topics are as the settings say")
+    yield from check_partitions(kafka, [state.name for state in states if state.partitions])
+    yield from check_clocks(kafka, [state.name for state in states if state.partitions])
+    yield check_plan(kafka, plan)
     admin = AdminClient(kafka.client())
     there = {state.name: state.partitions for state in states}
     groups = {group_of(plan.pipeline, role): _sources(plan, role) for role in roles_of(plan)}

@@ -20,6 +20,7 @@ from streams.errors import DescantError
 from streams.flow import Chunk, Drop, Prompt, Stream
 from streams.flow import Failed as FailedItem
 from streams.flow.hints import told
+from streams.runtime.failures import FailureLog
 
 OnChild = Callable[[bytes], None]
 
@@ -30,6 +31,7 @@ class StageCode:
     def __init__(self, plan: Plan, stage: StagePlan) -> None:
         self.stage: Final = stage
         self._function: Final = stage.function
+        self._failures: Final = FailureLog(plan.pipeline, stage.name)
         self._readers: Final = [
             None if i.is_text else TypeAdapter[Any](_source_type(plan, i.source)) for i in stage.inputs
         ]
@@ -56,18 +58,18 @@ class StageCode:
                 self._give(child, on_child)
             return Ended()
         except Exception as error:  # noqa: BLE001 — a stage may raise anything; it becomes a typed error
-            return self._failed(error)
+            return self._failed(run, error)
 
     async def call(self, run: Run, wake: asyncio.Event, on_child: OnChild) -> Result:
         try:
             with told(_hints(run)):
                 async with asyncio.timeout(self.stage.timeout_seconds):
                     return await self._call(run, wake, on_child)
-        except TimeoutError:
+        except TimeoutError as error:
             message = f"stage {self.stage.name!r} took longer than {self.stage.timeout_seconds} s, or waited in vain"
-            return Failed(Failure("stage.timeout", message, self.stage.name))
+            return self._told(run, Failure("stage.timeout", message, self.stage.name), error)
         except Exception as error:  # noqa: BLE001 — see call_inline
-            return self._failed(error)
+            return self._failed(run, error)
 
     async def _call(self, run: Run, wake: asyncio.Event, on_child: OnChild) -> Result:
         returned = self._function(**self._arguments(run, wake))
@@ -92,7 +94,7 @@ class StageCode:
             return Dropped()
         return Value(self._writer.dump_json(self._writer.validate_python(returned)))
 
-    def _failed(self, error: Exception) -> Failed:
+    def _failed(self, run: Run, error: Exception) -> Failed:
         """What the client is told: the stage's own words for errors made for it, only the kind for all others, since
         their texts often quote the item."""
         name = self.stage.name
@@ -100,11 +102,16 @@ class StageCode:
             case _UnreadableError():
                 return Failed(error.failure, error.held)
             case DescantError():
-                return Failed(Failure(error.code, str(error), name))
+                failure = Failure(error.code, str(error), name)
             case ValidationError():
-                return Failed(Failure("stage.invalid", f"{error.title}: {_problems(error)}", name))
+                failure = Failure("stage.invalid", f"{error.title}: {_problems(error)}", name)
             case _:
-                return Failed(Failure("stage.raised", f"stage {name!r} raised {type(error).__name__}", name))
+                failure = Failure("stage.raised", f"stage {name!r} raised {type(error).__name__}", name)
+        return self._told(run, failure, error)
+
+    def _told(self, run: Run, failure: Failure, error: Exception) -> Failed:
+        self._failures.told(run, failure, error)
+        return Failed(failure)
 
     def _arguments(self, run: Run, wake: asyncio.Event | None) -> dict[str, object]:
         group = run.node.group

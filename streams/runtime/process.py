@@ -6,17 +6,29 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, Protocol, Self
 
+from confluent_kafka.admin import AdminClient
+
+from streams.access import access_of_role
 from streams.core.plan import Plan, StageKind
 from streams.errors import ConfigError
 from streams.runtime.admitting import ROLE as INGRESS
 from streams.runtime.admitting import IngressRole
+from streams.runtime.authorization import check_access
 from streams.runtime.closer_slot import ROLE as CLOSER
 from streams.runtime.closing import CloserRole
 from streams.runtime.ownership import SlotOwner
 from streams.runtime.services import Services
 from streams.runtime.stage import StageRole
 from streams.runtime.threads import in_own_thread
-from streams.runtime.topics import SET_UP_SECONDS, ensure_topics, group_of, set_session_timeouts, state_topic, topics_of
+from streams.runtime.topics import (
+    SET_UP_SECONDS,
+    ensure_topics,
+    group_of,
+    set_session_timeouts,
+    state_topic,
+    topics_of,
+    wait_for_kafka,
+)
 from streams.settings import KafkaSettings, PipelineSettings
 
 STANDBY_SECONDS: Final = 10.0
@@ -73,6 +85,9 @@ class PipelineProcess:
         return self
 
     def _set_up(self) -> None:
+        needed = frozenset().union(*(access_of_role(self._plan, name) for name in self._names))
+        wait_for_kafka(self._kafka, AdminClient(self._kafka.client()))
+        check_access(self._kafka, needed)
         topics = [*topics_of(self._plan, self._settings).values(), state_topic(self._settings)]
         ensure_topics(self._kafka, topics)
         groups = [group_of(self._plan.pipeline, name) for name in self._names]

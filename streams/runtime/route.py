@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from streams.core.failure import Failure
 from streams.core.lineage import Serial
@@ -66,6 +66,14 @@ def decode_prompt(value: bytes | None) -> PromptRecord:
 
 
 OnStranded: TypeAlias = Callable[[Envelope, Failure], None]
+ROUTE_HEADER: Final = "route"
+"""Of a prompt record: why it went to its lane, in one word of the policy's."""
+
+
+class Placed(NamedTuple):
+    lane: int
+    why: str
+    """One word: the term that decided, or the policy's name."""
 
 
 class Router(Protocol):
@@ -74,7 +82,7 @@ class Router(Protocol):
     def weight(self, envelope: Envelope) -> float:
         """The chance that a delay of this prompt delays its request; asked before `lane`."""
 
-    def lane(self, model: str, envelope: Envelope, prompt: PromptRecord) -> int:
+    def lane(self, model: str, envelope: Envelope, prompt: PromptRecord) -> Placed:
         """Where it goes; it is produced there at once."""
 
     def closed(self, serial: Serial) -> None:
@@ -93,9 +101,9 @@ class RoundRobinRouter:
         self._turns: Final[dict[str, itertools.cycle[int]]] = {}
         self._lanes: Final = lanes
 
-    def lane(self, model: str, envelope: Envelope, prompt: PromptRecord) -> int:
+    def lane(self, model: str, envelope: Envelope, prompt: PromptRecord) -> Placed:
         del envelope, prompt
-        return next(self._turns.setdefault(model, itertools.cycle(range(self._lanes))))
+        return Placed(next(self._turns.setdefault(model, itertools.cycle(range(self._lanes)))), ROUND_ROBIN)
 
     def weight(self, envelope: Envelope) -> float:
         del envelope

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, assert_never
 
 from confluent_kafka import KafkaError, Message
@@ -26,9 +26,11 @@ from streams.runtime.execute import StageCode
 from streams.runtime.ownership import SlotOwner, SlotState
 from streams.runtime.poison import Poison
 from streams.runtime.producer import RECORD_BYTES_MAX
-from streams.runtime.route import SAMPLING_FIELDS, PromptRecord
+from streams.runtime.route import ROUTE_HEADER, SAMPLING_FIELDS, PromptRecord
 from streams.runtime.services import Services
+from streams.runtime.spans import RunSpans
 from streams.runtime.topics import group_of, prompts_topic
+from streams.tracing import current
 
 
 class StageRole:
@@ -97,6 +99,8 @@ class StageSlot:
         self._failed: Final = metrics.RUNS.labels(*names, "failed")
         self._stopped: Final = metrics.RUNS.labels(*names, "stopped")
         self._seconds: Final = metrics.RUN_SECONDS.labels(*names)
+        tracing = current()
+        self._spans: Final = None if tracing is None else RunSpans(tracing, services.plan.pipeline)
         self._tasks: Final[dict[Run, _Task]] = {}
         self._todo: Final[deque[Iterable[Effect]]] = deque()
         self._message: Message | None = None
@@ -131,6 +135,8 @@ class StageSlot:
             if task.task is not None:
                 task.task.cancel()
         self._tasks.clear()
+        if self._spans is not None:
+            self._spans.close()
 
     # -- effects ---------------------------------------------------------------------------------------------------
 
@@ -177,10 +183,11 @@ class StageSlot:
             self._services.reject(message, name, envelope, error)
 
     def _start(self, run: Run) -> None:
+        if self._spans is not None:
+            self._spans.start(run)
         if self._code.is_inline:
             result = self._code.call_inline(run, lambda v: self._child(run, v))
-            self._note(result)
-            self._apply(self._slot.returned(run, result))
+            self._returned(run, result)
             return
         task = self._tasks[run] = _Task()
         task.task = asyncio.create_task(self._run(run, task))
@@ -195,9 +202,8 @@ class StageSlot:
             self._services.fatal(error)
             return
         self._seconds.observe(time.monotonic() - began)
-        self._note(result)
         self._tasks.pop(run, None)
-        self._apply(self._slot.returned(run, result))
+        self._returned(run, result)
 
     def _note(self, result: Result) -> None:
         if not isinstance(result, Failed):
@@ -211,6 +217,19 @@ class StageSlot:
             poison = Poison(source, self._slot.partition, held.offset, held.envelope.id, held.value, headers)
             self._services.poison(poison, self._code.stage.name, result.failure)
 
+    def _returned(self, run: Run, result: Result) -> None:
+        self._note(result)
+        self._apply(self._slot.returned(run, result))
+        if self._spans is not None:
+            self._todo.append(self._ended(run, result))
+            self._apply(())
+
+    def _ended(self, run: Run, result: Result) -> Iterator[Effect]:
+        """No effect; in its turn, after those that the result leads to, the run's span ends."""
+        if self._spans is not None:
+            self._spans.end(run, result)
+        yield from ()
+
     def _child(self, run: Run, value: bytes) -> None:
         self._apply(self._slot.child(run, value))
 
@@ -219,16 +238,22 @@ class StageSlot:
         if task is not None and task.task is not None:
             task.task.cancel()
             self._stopped.inc()
+            if self._spans is not None:
+                self._spans.end(run, None)
 
     def _emit(self, run: Run | None, envelope: Envelope, value: bytes | None) -> None:
         if run is not None and value is not None and len(value) > RECORD_BYTES_MAX:
             self._too_large(run, len(value))
             return
+        if self._spans is not None:
+            envelope = self._spans.marked(run, envelope)
         key = routing_key(envelope.id, envelope.path, self._key_depth)
         on_delivery = None if run is None else lambda error, _: self._delivered(run, error)
         self._services.producer.send(self._topic, key, value, envelope.headers(), on_delivery)
 
     def _route(self, run: Run, envelope: Envelope, value: bytes) -> None:
+        if self._spans is not None:
+            envelope = self._spans.marked(run, envelope)
         prompt = Prompt.model_validate_json(value)
         options = self._code.stage.options
         own = prompt.model_dump(include=set(SAMPLING_FIELDS), exclude_none=True)
@@ -239,7 +264,7 @@ class StageSlot:
         whole = bool(options.get("whole", False))
         record = PromptRecord(prompt.text, sampling, self._topic, partition, key, weight, whole)
         model = str(options["model"])
-        lane = self._services.router.lane(model, envelope, record)
+        placed = self._services.router.lane(model, envelope, record)
         body = record.encode()
         if len(body) > RECORD_BYTES_MAX:
             self._too_large(run, len(body))
@@ -248,9 +273,9 @@ class StageSlot:
             prompts_topic(model),
             envelope.id,
             body,
-            envelope.headers(),
+            [*envelope.headers(), (ROUTE_HEADER, placed.why.encode())],
             lambda error, _: self._delivered(run, error),
-            partition=lane,
+            partition=placed.lane,
         )
 
     def _too_large(self, run: Run, size: int) -> None:

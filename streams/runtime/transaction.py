@@ -8,8 +8,10 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from streams.access import Access
 from streams.core.record import Headers
 from streams.runtime.consumer import NOT_MEMBER
+from streams.runtime.denial import DENIED, denied
 from streams.settings import KafkaSettings
 
 # The closer commits one transaction after another. While the coordinator still writes the markers of the last one,
@@ -51,6 +53,8 @@ class TransactionWriter:
     """Blocking; one call at a time, from a worker thread."""
 
     def __init__(self, kafka: KafkaSettings, transactional_id: str) -> None:
+        self._kafka: Final = kafka
+        self._id: Final = transactional_id
         self._producer: Final = Producer(
             {
                 **kafka.client(),
@@ -63,11 +67,15 @@ class TransactionWriter:
         )
 
     def begin_service(self) -> None:
-        """Once, before the first `write`; retried while no coordinator answers."""
+        """Once, before the first `write`; retried while no coordinator answers. Raises BrokerError when it may not."""
         while True:
             try:
                 self._producer.init_transactions(CALL_SECONDS)
             except KafkaException as error:
+                if error.args[0].code() in DENIED:
+                    prefix = self._id.rpartition(".")[0]
+                    missing = Access("transactional-id", f"{prefix}.", "Write", is_prefix=True)
+                    raise denied(self._kafka, [missing]) from None
                 if not error.args[0].retriable():
                     raise
             else:

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+import threading
+import time
 
 import pytest
+from confluent_kafka import Producer
 
+from streams.broker import EmbeddedKafka, Listener
+from streams.broker.ports import free_port
+from streams.core.plan import Plan
+from streams.runtime.cluster_checks import Finding
 from streams.runtime.diagnosis import diagnose_cluster, diagnose_pipeline
+from streams.runtime.pipeline_checks import check_clocks
+from streams.runtime.topics import ensure_topics, state_topic, topics_of
 from streams.settings import KafkaSettings, PipelineSettings
 from streams.testing import KafkaForTests
 from tests.integration.pipelines import fan_out
@@ -39,3 +50,89 @@ async def test_a_pipeline_is_well_while_it_runs_and_not_before_or_after(kafka: K
         assert [f for f in found if f.status != "ok"] == []
     found = list(diagnose_pipeline(settings, SETTINGS, pipeline.plan))
     assert {f.said for f in found if f.check.startswith("group ")} == {"nobody runs it"}
+
+
+WRONG = {
+    "group.coordinator.rebalance.protocols": "classic",
+    "group.consumer.assignors": "uniform",
+    "group.consumer.min.session.timeout.ms": "45000",
+    "group.consumer.session.timeout.ms": "45000",
+    "group.consumer.min.heartbeat.interval.ms": "5000",
+    "group.consumer.heartbeat.interval.ms": "5000",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "10000",
+    "unclean.leader.election.enable": "true",
+    "auto.create.topics.enable": "true",
+    "offsets.retention.minutes": "60",
+}
+"""Of a broker, each against what Descant needs."""
+
+SAYS = {
+    "group protocol": ("problem", "group.coordinator.rebalance.protocols=classic,consumer"),
+    "assignor": ("problem", "group.consumer.assignors=range,uniform"),
+    "session timeout": ("warning", "group.consumer.min.session.timeout.ms=6000"),
+    "transaction sweep": ("warning", "cleanup.interval.ms=1000"),
+    "unclean election": ("problem", "unclean.leader.election.enable=false"),
+    "topic creation": ("warning", "auto.create.topics.enable=false"),
+    "offset retention": ("problem", "offsets.retention.minutes=1440"),
+    "replication": ("problem", "DESCANT_REPLICATION=1"),
+}
+
+
+def test_each_wrong_setting_of_a_cluster_is_told_with_what_mends_it() -> None:
+    with EmbeddedKafka(listener=Listener(free_port(), "PLAINTEXT", {}, WRONG)) as broker:
+        asked = PipelineSettings(replication=3)
+        found = {f.check: f for f in diagnose_cluster(KafkaSettings(bootstrap=broker.bootstrap), asked)}
+    assert found["version"].status == "ok"
+    assert "4.1 or newer" in found["version"].said
+    for check, (status, fix) in SAYS.items():
+        assert (found[check].status, fix in found[check].fix) == (status, True), found[check]
+
+
+async def test_a_clock_that_is_off_and_another_flow_are_told(kafka: KafkaForTests) -> None:
+    settings = KafkaSettings(bootstrap=kafka.bootstrap)
+    name = kafka.unique("clocks")
+    pipeline = fan_out(name)
+    ensure_topics(settings, [*topics_of(pipeline.plan, SETTINGS).values(), state_topic(SETTINGS)])
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    headers: list[tuple[str, str | bytes | None]] = [("plan", b"another")]
+    producer.produce(f"{name}.accepted", b"{}", "r1", headers=headers)
+    assert producer.flush(30) == 0
+    ends_at = time.monotonic() + 20
+
+    def speak() -> None:
+        while time.monotonic() < ends_at and not has_listened.is_set():
+            state = {"worker": f"{name}-late", "ts": time.time() - 3}
+            producer.produce("workers.state", json.dumps(state), f"{name}-late")
+            producer.flush(5)
+            time.sleep(0.1)
+
+    has_listened = threading.Event()
+    speaking = threading.Thread(target=speak)
+    speaking.start()
+    try:
+        found = {f.check: f for f in await asyncio.to_thread(_pipeline_findings, settings, pipeline.plan)}
+    finally:
+        has_listened.set()
+        speaking.join()
+    assert found[f"clock of {name}-late"].status == "problem"
+    assert "3.0 s behind" in found[f"clock of {name}-late"].said
+    assert "chrony" in found[f"clock of {name}-late"].fix
+    assert found["flow"].status == "problem"
+    assert "another shape of the flow" in found["flow"].said
+
+
+def test_a_record_from_the_future_is_a_clock_of_the_brokers_that_is_ahead(kafka: KafkaForTests) -> None:
+    name = kafka.unique("future")
+    kafka.create_topics(name)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    producer.produce(name, b"x", timestamp=int((time.time() + 900) * 1000))
+    assert producer.flush(30) == 0
+    found = {f.check: f for f in check_clocks(KafkaSettings(bootstrap=kafka.bootstrap), [name])}
+    assert found["clock of the brokers"].status == "problem"
+    ahead = re.search(r"appended ([\d.]+) s", found["clock of the brokers"].said)
+    assert ahead is not None
+    assert 600 < float(ahead[1]) <= 900  # less what has passed since
+
+
+def _pipeline_findings(settings: KafkaSettings, plan: Plan) -> list[Finding]:
+    return list(diagnose_pipeline(settings, SETTINGS, plan))

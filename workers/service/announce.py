@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from streams import metrics
 from streams.runtime.producer import LoopProducer
 from streams.runtime.topics import WORKERS_STATE
 from workers.engines.protocol import Engine
@@ -30,6 +31,7 @@ class Announcer:
         self._producer: Final = producer
         self._worker: Final = worker
         self._engine: Final = engine
+        self._counted = 0.0, 0.0
         self._load: Final = load
         self._lanes: Final = lanes
         self._sequence = 0
@@ -46,8 +48,19 @@ class Announcer:
             if news != said or now - said_at >= SILENCE_SECONDS:
                 full = now - snapshot_at >= SNAPSHOT_SECONDS
                 self._say(now, lanes, full=full)
+                self._measure()
                 said, said_at, snapshot_at = news, now, now if full else snapshot_at
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _measure(self) -> None:
+        model, load, engine = self._engine.model, self._load, self._load.engine
+        cached, computed = load.cached, load.prompted - load.cached
+        metrics.PROMPT_TOKENS.labels(model, "cached").inc(cached - self._counted[0])
+        metrics.PROMPT_TOKENS.labels(model, "computed").inc(max(0.0, computed - self._counted[1]))
+        self._counted = cached, max(self._counted[1], computed)
+        if engine.kv_blocks_total:
+            metrics.KV_BLOCKS.labels(model, "free").set(engine.kv_blocks_free)
+            metrics.KV_BLOCKS.labels(model, "used").set(max(0, engine.kv_blocks_total - engine.kv_blocks_free))
 
     def leave(self) -> None:
         """Nothing more is to be sent here."""

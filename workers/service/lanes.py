@@ -22,8 +22,10 @@ from streams.core.text import Piece
 from streams.errors import RecordError
 from streams.runtime.consumer import headers_of
 from streams.runtime.route import PromptRecord, decode_prompt
+from streams.tracing import current
 from workers.engines.protocol import Generation, Sampling
 from workers.errors import PromptError
+from workers.service.spans import TextSpans
 from workers.service.textlog import Found
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class LaneSlot:
         self._coalescers: Final[dict[Writing, Coalescer]] = {}
         self._open_serials: Final[dict[str, set[Serial]]] = {}
         self._is_dropped = False
+        tracing = current()
+        self._spans: Final = None if tracing is None else TextSpans(tracing, worker.engine.model)
         model = worker.engine.model
         self._tokens_given: Final = metrics.TOKENS.labels(model)
         self._first_token: Final = metrics.FIRST_TOKEN_SECONDS.labels(model)
@@ -166,6 +170,8 @@ class LaneSlot:
         try:
             record = self._destination(prompt)
             load.taken(writing, record.prompt, prompt.node.stage, record.weight)
+            if self._spans is not None:
+                self._spans.start(writing, self.partition)
             async with self._worker.places.admit(_priority(prompt)):
                 load.begun(writing, time.time())
                 metrics.RESUMED.labels(self._worker.engine.model).inc(len(writing.resume))
@@ -175,6 +181,8 @@ class LaneSlot:
         finally:
             load.finished(writing, time.time())
             self._tasks.pop(writing, None)
+            if self._spans is not None:
+                self._spans.end(writing)
 
     async def _tokens(self, writing: Writing, record: PromptRecord) -> None:
         prompt = writing.prompt
@@ -199,6 +207,8 @@ class LaneSlot:
                         if began:
                             self._first_token.observe(time.monotonic() - began)
                             began = 0.0
+                            if self._spans is not None:
+                                self._spans.first_token(writing, chunk.cached_tokens)
                         self._tokens_given.inc(chunk.tokens)
                         self._worker.load.tokens(writing, chunk, time.time())
                         coalescer.add(Piece(chunk.position, chunk.text, chunk.token_ids, chunk.tokens, chunk.logprobs))
@@ -223,6 +233,8 @@ class LaneSlot:
 
     def _write(self, writing: Writing, envelope: Envelope, value: bytes | None) -> None:
         to = self._destination(writing.prompt)
+        if self._spans is not None:
+            envelope = self._spans.marked(writing, envelope)
 
         def delivered(error: KafkaError | None, _: Message | None) -> None:
             if self._is_dropped:

@@ -20,7 +20,7 @@ from streams.core.lineage import Serial, format_path, parse_serial
 from streams.core.record import Envelope
 from streams.errors import RecordError
 from streams.runtime.consumer import CONSUMER_CONFIG, POLL_SECONDS, retrying
-from streams.runtime.route import OnStranded, PromptRecord
+from streams.runtime.route import OnStranded, Placed, PromptRecord
 from streams.runtime.topics import WORKERS_STATE, ensure_topics, state_topic
 from streams.settings import KafkaSettings, PipelineSettings
 from workers.routing import BlockHasher, Fleet, Fork, NoLaneError, PromptInfo, Router, WorkerState, kappa, policy
@@ -77,7 +77,7 @@ class KafkaRouter:
 
     # -- streams.runtime.route.Router --------------------------------------------------------------------------------
 
-    def lane(self, model: str, envelope: Envelope, prompt: PromptRecord) -> int:
+    def lane(self, model: str, envelope: Envelope, prompt: PromptRecord) -> Placed:
         known = self._model(model)
         now = time.time()
         info = self._info(known, envelope, prompt, now)
@@ -88,10 +88,10 @@ class KafkaRouter:
         except NoLaneError:
             self._strand(known, envelope)
             metrics.ROUTED.labels(model, "no_worker").inc()
-            return next(known.waiting_lanes)
+            return Placed(next(known.waiting_lanes), "no_worker")
         known.router.sent(info, choice, now)
         metrics.ROUTED.labels(model, choice.reason).inc()
-        return choice.lane
+        return Placed(choice.lane, choice.reason)
 
     def weight(self, envelope: Envelope) -> float:
         """κ of a prompt: the chance that its delay is its request's."""

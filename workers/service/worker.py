@@ -12,12 +12,14 @@ from typing import Any, Final, Self
 
 import structlog
 from confluent_kafka import Message
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from streams import metrics
 from streams.core.failure import Failure
 from streams.core.lineage import Serial
 from streams.core.offsets import SlotMetadata
+from streams.runtime.authorization import check_access
 from streams.runtime.follow import ControlFollower
 from streams.runtime.offsets import OffsetLookup
 from streams.runtime.ownership import SlotOwner, SlotState
@@ -29,14 +31,15 @@ from streams.runtime.topics import (
     MODELS,
     SET_UP_SECONDS,
     ensure_topics,
-    group_of,
     model_dead_letters_topic,
     prompt_topic_of,
     prompts_topic,
     set_session_timeouts,
     state_topic,
+    wait_for_kafka,
 )
 from streams.settings import KafkaSettings, PipelineSettings
+from workers.access import ROLE, access_of_worker, workers_group
 from workers.engines.admission import Admission
 from workers.engines.protocol import Engine, ReportsCache
 from workers.routing.blocks import BLOCK_TOKENS
@@ -46,17 +49,10 @@ from workers.service.load import Load
 from workers.service.prefixes import AssumedPrefixes, Prefixes, ReportedPrefixes
 from workers.service.textlog import TextLog
 
-ROLE: Final = "workers"
-
 READY_SECONDS: Final = 10.0
 """A worker that is given no lane within this time stands by: there are more workers than lanes."""
 
 log = structlog.get_logger(__name__)
-
-
-def workers_group(model: str) -> str:
-    """The consumer group of a model's workers."""
-    return group_of(f"{MODELS}.{model}", ROLE)
 
 
 class Worker:
@@ -83,6 +79,8 @@ class Worker:
         return self
 
     def _set_up(self, topics: Sequence[NewTopic]) -> None:
+        wait_for_kafka(self.kafka, AdminClient(self.kafka.client()))
+        check_access(self.kafka, access_of_worker(self.engine.model))
         ensure_topics(self.kafka, topics)
         set_session_timeouts(self.kafka, [workers_group(self.engine.model)], self._settings)
 

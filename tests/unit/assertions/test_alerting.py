@@ -91,7 +91,8 @@ def test_a_signature_is_bound_to_body_secret_and_time() -> None:
     assert not verify(SECRET, b"other", signature, 1_010.0)
     assert not verify(b"wrong", b"body", signature, 1_010.0)
     assert not verify(SECRET, b"body", signature, 10_000.0)
-    assert not verify(SECRET, b"body", "nonsense", 1_010.0)
+    for nonsense in ("nonsense", "", "t=1000", "t=1000,v1=é", "t=٣,v1=", "t=1000,v1=" + "0" * 64, f"{signature},v1=x"):
+        assert not verify(SECRET, b"body", nonsense, 1_010.0)
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""`descant top`: what runs on a Kafka, live, in a terminal."""
