@@ -55,7 +55,7 @@ class LaneRow(Row):
     lag: int
     """Prompts above the committed offset: waiting, running, or finished above one that is not."""
     last_route: str | None
-    """Why the newest prompt went here: the term of the routing policy that decided, or the policy's name."""
+    """Why the newest prompt went here: the term of the routing policy that decided; `rule` where it has none."""
 
 
 class ModelRow(Row):

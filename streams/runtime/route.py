@@ -73,7 +73,7 @@ ROUTE_HEADER: Final = "route"
 class Placed(NamedTuple):
     lane: int
     why: str
-    """One word: the term that decided, or the policy's name."""
+    """One word: the term that decided; `rule` where the policy has none."""
 
 
 class Router(Protocol):
@@ -103,7 +103,7 @@ class RoundRobinRouter:
 
     def lane(self, model: str, envelope: Envelope, prompt: PromptRecord) -> Placed:
         del envelope, prompt
-        return Placed(next(self._turns.setdefault(model, itertools.cycle(range(self._lanes)))), ROUND_ROBIN)
+        return Placed(next(self._turns.setdefault(model, itertools.cycle(range(self._lanes)))), "rule")
 
     def weight(self, envelope: Envelope) -> float:
         del envelope
