@@ -44,7 +44,7 @@ DEAD_LETTER_HEADERS: Final = ("reason", "message", "stage", "topic", "partition"
 
 ENVELOPE: Final[Mapping[str, str]] = {
     "id": "The request's id.",
-    "kind": "item, end, tombstone, error, chunk, fence, cancel or fail.",
+    "kind": "item, end, tombstone, error, chunk, fence, cancel, fail or revise (asks its stage for another run).",
     "serial": "Partition and offset of the request on `accepted`: what it is inside the pipeline.",
     "plan": "Digest of the flow that wrote this.",
     "stage": "Whose run this is of.",
@@ -54,6 +54,7 @@ ENVELOPE: Final[Mapping[str, str]] = {
     "traceparent": "W3C trace context, as the client sent it.",
     "count": "Of `end`: children, or tokens.",
     "pos": "Of `chunk`: index of its first token.",
+    "revisions": "How many wishes for another run this was made in the knowledge of; absent: none.",
 }
 
 
