@@ -29,6 +29,8 @@ BATCHES_AHEAD: Final = 4
 POLL_SECONDS: Final = 0.05
 """Longest wait of a call for an idle poll; a record ends the poll at once."""
 
+POLLED_SECONDS: Final = 0.01
+
 REVOKE_SECONDS: Final = 20.0
 """Shared by everything inside one revoke; the coordinator waits `session.timeout` of silence, and heartbeats go on."""
 
@@ -126,6 +128,7 @@ class ConsumerThread:
         self._loop: Final = asyncio.get_running_loop()
         self._ahead: Final = threading.Semaphore(BATCHES_AHEAD)
         self._is_open = True
+        self._polls = 0
         self._calls: Final[queue.SimpleQueue[Callable[[], None]]] = queue.SimpleQueue()
         self._thread: Final = threading.Thread(target=self._run, name=f"consumer {group}", daemon=True)
 
@@ -144,6 +147,12 @@ class ConsumerThread:
         self._calls.put(run)
         return await future
 
+    async def polled(self) -> None:
+        """Return when a whole poll has begun and ended since now: callbacks that were due have been called."""
+        wanted = self._polls + 2  # one may be under way
+        while self._is_open and self._polls < wanted:
+            await asyncio.sleep(POLLED_SECONDS)
+
     async def commit(self, places: list[TopicPartition]) -> KafkaError | None:
         """None, or why not. On the thread, so that no commit is ever on its way inside a rebalance callback."""
         return await self.call(partial(_commit, places))
@@ -158,6 +167,7 @@ class ConsumerThread:
             )
             while self._is_open:
                 self._poll()
+                self._polls += 1
                 self._serve_calls()
             self._consumer.close()
         except BaseException as error:  # noqa: BLE001 — a thread's error reaches nobody by itself

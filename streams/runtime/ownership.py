@@ -206,7 +206,14 @@ class SlotOwner:
                 entries.append((owned, positions, _next_epoch(owned.committed[self.topics[0]].metadata)))
             if not entries or not await self._commit_entries(entries):
                 return  # lost meanwhile: the callbacks say what happens next
-        await self._open(entries)
+        # The coordinator may have given a partition to somebody else while its assignment here was still on its way: it
+        # takes what a member does not claim yet for released. The commit was then accepted all the same, since members
+        # are fenced and not partitions; but with the member epoch that let it through, the client has learned what is
+        # to be revoked. So callbacks that are due come first, and whoever was late has run nothing under its epoch.
+        await self._consumer_thread.polled()
+        still = [entry for entry in entries if self._owned.get(entry[0].partition) is entry[0]]
+        if still:
+            await self._open(still)
 
     async def _open(self, entries: list[tuple[_Owned, dict[int, int], SlotMetadata]]) -> None:
         for owned, positions, metadata in entries:
