@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.core.offsets import SlotMetadata
 from streams.errors import BrokerError
+from streams.runtime.consumer import retrying
 from streams.runtime.offsets import OffsetLookup
 from streams.runtime.ownership import SlotOwner
 from streams.settings import KafkaSettings
@@ -63,7 +64,7 @@ async def test_a_position_below_the_first_record_ends_the_process(kafka: KafkaFo
     assert producer.flush(30) == 0
     settings = KafkaSettings(bootstrap=kafka.bootstrap)
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group})
-    consumer.commit(offsets=[TopicPartition(topic, 0, 3)], asynchronous=False)
+    retrying(lambda: consumer.commit(offsets=[TopicPartition(topic, 0, 3)], asynchronous=False))
     consumer.close()
     admin = AdminClient(settings.client())
     (gone,) = admin.delete_records([TopicPartition(topic, 0, RECORDS // 2)]).values()
