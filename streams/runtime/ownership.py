@@ -197,6 +197,9 @@ class SlotOwner:
     # -- takeover --------------------------------------------------------------------------------------------------
 
     async def _take_over(self, slots: list[_Owned]) -> None:
+        # What was assigned may be due to be revoked already: the callback had to ask for offsets, which takes long on a
+        # busy machine. Whoever it was given to meanwhile has taken it over, and our epoch would lie over theirs.
+        await self._consumer_thread.polled()
         entries = []
         async with self._commit_lock:
             for owned in slots:
