@@ -30,7 +30,8 @@ lint: $(VENV)/.dev  ## Check style, types and who imports whom
 
 audit: $(VENV)/.dev  ## Look for known vulnerabilities in the installed packages; needs the network
 	@$(UV) pip install --quiet --python $(BIN)/python pip-audit
-	@$(BIN)/pip-audit --local --skip-editable
+	@$(UV) pip freeze --python $(BIN)/python --exclude-editable > $(VENV)/frozen.txt
+	@$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement $(VENV)/frozen.txt
 
 chaos: $(VENV)/.dev  ## Kill processes and brokers under load and check every answer
 	@$(BIN)/python -m tests.chaos $(ARGS)
