@@ -101,16 +101,16 @@ def _cancel(flag: Flag) -> Order:
 def _revise(flag: Flag, plan: Plan, value: bytes | None) -> Order:
     place = flag.data.lineage
     stage = plan[place.stages[-1]]
-    path = parse_path(place.path)[: stage.depth]
+    path = parse_path(place.path.encode())[: stage.depth]
     home = stage.sources[0]
     wish = Envelope(
         id=place.request,
         kind=Kind.REVISE,
-        serial=parse_serial(place.serial),
+        serial=parse_serial(place.serial.encode()),
         plan=flag.data.versions.plan or plan.digest,
         stage=stage.name,
         path=path,
-        lin=parse_lineage(place.run.rpartition("+")[2]),
+        lin=parse_lineage(place.run.rpartition("+")[2].encode()),
     )
     key = routing_key(place.request, path, 0 if home == REQUEST else plan[home].key_depth)
     return Order(plan.topic(home), key, Revision(flag.id, flag.data.why, value).encode(), wish.headers())

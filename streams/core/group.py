@@ -32,6 +32,7 @@ class Shape:
         self.inputs_of: Final = tuple(
             tuple(k for k, i in enumerate(stage.inputs) if i.source == source) for source in self.sources
         )
+        self.input_depths: Final = tuple(frozenset(stage.inputs[k].depth for k in of) for of in self.inputs_of)
         # What `pass` hands on is an error, and only a parameter that is typed for it may be given one.
         self.on_error: Final = tuple(
             OnError.FAIL if stage.on_error is OnError.PASS and not i.takes_failed else stage.on_error
@@ -39,6 +40,7 @@ class Shape:
         )
         self.plain: Final = tuple(k for k, i in enumerate(stage.inputs) if i.mode is InputMode.ITEM)
         self.streams: Final = tuple(k for k, i in enumerate(stage.inputs) if i.mode is InputMode.STREAM)
+        self.all_inputs: Final = (1 << len(stage.inputs)) - 1
         # Markers above the node come in over every deep enough input; one of them passes them on.
         deep = [i.source for i in stage.inputs if i.depth >= self.depth and i.source in self.sources]
         self.forwarder: Final = self.sources.index(deep[0]) if deep else 0
@@ -93,6 +95,28 @@ class _TextInput:
 
 
 class Group:
+    """There is one for every node of every open request: what most groups never need is made when it is."""
+
+    __slots__ = (
+        "_begun",
+        "_branches",
+        "_current",
+        "_error",
+        "_heeded",
+        "_plain",
+        "_replaced",
+        "_replaced_inputs",
+        "_seen",
+        "_texts",
+        "_view",
+        "_wishes",
+        "path",
+        "records",
+        "region",
+        "revisions",
+        "shape",
+    )
+
     def __init__(self, shape: Shape, path: Path, region: Region | None = None) -> None:
         """`region`: what it is compared with, where the stage's inputs must be compared at all."""
         self.shape: Final = shape
@@ -101,30 +125,34 @@ class Group:
         if region is not None:
             region.groups.append(self)
         self.records: Final[list[Held]] = []
+        """All that agree with some view, in log order."""
         self.revisions: tuple[Revision, ...] = ()
         """What a run must heed: wishes for the runs of the ancestors that are current, in log order."""
-        self._wishes: Final[list[tuple[Held, Revision]]] = []
+        self._wishes: list[tuple[Held, Revision]] | None = None
         self._heeded: tuple[int, ...] = ()
         """Offsets of `revisions`."""
         self._view = View()
         self._clear()
+        self._current: list[Held] = self.records  # one list, until a record is outranked
 
     def _clear(self) -> None:
         shape = self.shape
         self._plain: dict[int, Held] = {}
-        self._branches: dict[int, Branches] = {}
-        self._texts: dict[int, _TextInput] = {}
+        self._branches: dict[int, Branches] | None = None
+        self._texts: dict[int, _TextInput] | None = None
         self._replaced: Instead | None = None
-        self._replaced_inputs: set[int] = set()
+        self._replaced_inputs = 0  # bit k: input k
         self._error: Held | None = None
-        self._seen: set[tuple[object, ...]] = set()
-        self._current: list[Held] = []
-        self._begun: set[int] = set()
+        self._seen: set[tuple[object, ...]] | None = None
+        self._current = []
+        self._begun = 0  # bit k: input k
         for k in shape.streams:
             plan = shape.stage.inputs[k]
             if plan.is_text:
+                self._texts = self._texts or {}
                 self._texts[k] = _TextInput()
             else:
+                self._branches = self._branches or {}
                 self._branches[k] = Branches(self.path, plan.depth - shape.depth)
 
     # -- records ---------------------------------------------------------------------------------------------------
@@ -132,20 +160,22 @@ class Group:
     def add(self, held: Held) -> Delta:
         """Take a record of this group. Raises RecordError when a text's writer erred; the record is then ignored."""
         delta = self._take(held)
-        return Delta.SUPERSEDED if self._wishes and self._choose() else delta
+        return Delta.SUPERSEDED if self._wishes is not None and self._choose(self._wishes) else delta
 
     def revise(self, held: Held, revision: Revision) -> Delta:
         """Take a wish for another run. `held.entries` names the runs of the node's ancestors, not its own: a later
         owner cannot know on what exactly a run of an earlier one was made."""
+        if self._wishes is None:
+            self._wishes = []
         if any(known.id == revision.id for _, known in self._wishes):
             return Delta.NONE
         self._wishes.append((held, revision))
-        return Delta.SUPERSEDED if self._choose() else Delta.NONE
+        return Delta.SUPERSEDED if self._choose(self._wishes) else Delta.NONE
 
-    def _choose(self) -> bool:
+    def _choose(self, wishes: list[tuple[Held, Revision]]) -> bool:
         """Whether what a run must heed is other than before."""
         runs = self._view.runs
-        fitting = [w for w in self._wishes if all(runs.get(node) == run for node, run in w[0].entries)]
+        fitting = [w for w in wishes if all(runs.get(node) == run for node, run in w[0].entries)]
         heeded = fitting[:REVISIONS_MAX]
         before, self._heeded = self._heeded, tuple(held.offset for held, _ in heeded)
         self.revisions = tuple(revision for _, revision in heeded)
@@ -157,13 +187,15 @@ class Group:
         verdict = self._view.admit(held)
         if verdict is Verdict.CURRENT:
             delta = self._index(held)
-            if delta is not Delta.NONE:
+            if delta is not Delta.NONE and self._current is not self.records:
                 self.records.append(held)
             return delta
+        before = self._current
+        if before is self.records:
+            before = self._current = list(before)
         self.records.append(held)
         if verdict is Verdict.OUTRANKED:
             return Delta.NONE
-        before = self._current
         current = self._view.select(self.records)
         kept, known = set(map(id, current)), set(map(id, before))
         delta = Delta.EXTENDED
@@ -180,49 +212,48 @@ class Group:
 
     def _index(self, held: Held) -> Delta:
         envelope = held.envelope
-        is_writers = envelope.w is not None
-        if not is_writers:  # run ids name one execution, so an equal record is a repetition
-            identity = (held.source, envelope.kind, envelope.stage, envelope.path, envelope.lin)
+        kind, is_writers = envelope.kind, envelope.w is not None
+        if not is_writers and self._current:
+            # Run ids name one execution, so an equal record is a repetition. Most groups have one record.
+            if self._seen is None:
+                self._seen = {_identity(earlier) for earlier in self._current if earlier.envelope.w is None}
+            identity = _identity(held)
             if identity in self._seen:
                 return Delta.NONE
             self._seen.add(identity)
         delta = Delta.EXTENDED
         for k in self.shape.inputs_of[held.source]:
-            if k in self._texts:
+            if self._texts is not None and k in self._texts:
                 if is_writers:
-                    delta = self._index_text(k, held)
+                    delta = self._index_text(self._texts[k], held)
                 else:
                     self._replace(k, held)
-            elif k in self._branches:
-                self._index_branch(k, held)
-            elif envelope.kind in (Kind.ITEM, Kind.TOMBSTONE, Kind.ERROR):
-                self._index_plain(k, held)
-            self._begun.add(k)
+            elif self._branches is not None and k in self._branches:
+                self._index_branch(k, self._branches[k], held)
+            elif kind is Kind.ITEM:
+                self._plain[k] = held
+            elif kind is Kind.TOMBSTONE or kind is Kind.ERROR:
+                self._plain[k] = held
+                if kind is Kind.TOMBSTONE or self.shape.on_error[k] is not OnError.PASS:
+                    self._replace(k, held)
+            self._begun |= 1 << k
         self._current.append(held)
         return delta
 
-    def _index_text(self, k: int, held: Held) -> Delta:
-        text = self._texts[k]
-        change = text.add(held)
-        return Delta.SUPERSEDED if change is Change.RESTARTED else Delta.EXTENDED
+    def _index_text(self, text: _TextInput, held: Held) -> Delta:
+        return Delta.SUPERSEDED if text.add(held) is Change.RESTARTED else Delta.EXTENDED
 
-    def _index_branch(self, k: int, held: Held) -> None:
+    def _index_branch(self, k: int, branches: Branches, held: Held) -> None:
         envelope = held.envelope
         if len(envelope.path) == self.shape.depth and envelope.kind is not Kind.END:
             self._replace(k, held)  # a tombstone or an error instead of the whole fork
             return
-        self._branches[k].add(held)
+        branches.add(held)
         if envelope.kind is Kind.ERROR and self.shape.on_error[k] is OnError.FAIL and self._error is None:
             self._error = held
 
-    def _index_plain(self, k: int, held: Held) -> None:
-        self._plain[k] = held
-        kind = held.envelope.kind
-        if kind is Kind.TOMBSTONE or (kind is Kind.ERROR and self.shape.on_error[k] is not OnError.PASS):
-            self._replace(k, held)
-
     def _replace(self, k: int, held: Held) -> None:
-        self._replaced_inputs.add(k)
+        self._replaced_inputs |= 1 << k
         # An error says more than a tombstone: it wins, whichever came first.
         if self._replaced is None or (self._replaced.kind is Kind.TOMBSTONE and held.envelope.kind is Kind.ERROR):
             self._replaced = Instead(held.envelope.kind, held.value)
@@ -232,13 +263,15 @@ class Group:
     @property
     def instead(self) -> Instead | None:
         """What the node ends in without being run, if anything."""
+        if self._replaced is None and self._error is None and self._texts is None:
+            return None
         if not self.may_fail:
             return None
         if self._replaced is not None:
             return self._replaced
         if self._error is not None:
             return Instead(Kind.ERROR, self._error.value)
-        for k, text in self._texts.items():
+        for k, text in (self._texts or {}).items():
             policy = self.shape.on_error[k]
             if text.error is not None and policy is not OnError.PASS:
                 drop = policy is OnError.DROP
@@ -248,20 +281,30 @@ class Group:
     @property
     def can_start(self) -> bool:
         """Every plain input is there, every stream has begun, and the runs of all ancestors are known."""
-        if len(self._plain) < len(self.shape.plain) or any(k not in self._begun for k in self.shape.streams):
+        shape = self.shape
+        if len(self._plain) < len(shape.plain) or (shape.streams and self._begun != shape.all_inputs):
             return False
-        runs = self._view.runs
-        path = self.path
-        return all((i, path[:depth]) in runs for i, depth in self.shape.named) or self.is_complete
+        return not shape.named or self._knows_ancestors or self.is_complete
+
+    @property
+    def _knows_ancestors(self) -> bool:
+        runs, path = self._view.runs, self.path
+        return all((i, path[:depth]) in runs for i, depth in self.shape.named)
 
     @property
     def has_all(self) -> bool:
         """All plain inputs, and everything that the streams' ends count, have come."""
-        return (
-            len(self._plain) == len(self.shape.plain)
-            and all(b.is_complete or k in self._replaced_inputs for k, b in self._branches.items())
-            and all(t.text.is_over or k in self._replaced_inputs for k, t in self._texts.items())
-        )
+        if len(self._plain) != len(self.shape.plain):
+            return False
+        if self._branches is not None:
+            for k, branches in self._branches.items():
+                if not (branches.is_complete or self._replaced_inputs >> k & 1):
+                    return False
+        if self._texts is not None:
+            for k, text in self._texts.items():
+                if not (text.text.is_over or self._replaced_inputs >> k & 1):
+                    return False
+        return True
 
     @property
     def is_complete(self) -> bool:
@@ -275,8 +318,9 @@ class Group:
 
     def lineage(self, run: RunId) -> Lineage:
         """What outputs of `run` carry: the current runs of all ancestors at the node's depth or above, and its own."""
-        runs = self._view.runs
-        path = self.path
+        if not self.shape.named:
+            return (run,)
+        runs, path = self._view.runs, self.path
         return (*[runs.get((i, path[:depth])) for i, depth in self.shape.named], run)
 
     @property
@@ -287,12 +331,15 @@ class Group:
         return self._plain[k]
 
     def branches(self, k: int) -> Branches:
+        assert self._branches is not None  # noqa: S101 — asked of Stream inputs only
         return self._branches[k]
 
     def pieces(self, k: int) -> Iterator[Piece | Next]:
+        assert self._texts is not None  # noqa: S101 — asked of texts only
         return self._texts[k].pieces()
 
     def text_error(self, k: int) -> Held | None:
+        assert self._texts is not None  # noqa: S101 — asked of texts only
         return self._texts[k].error
 
     @property
@@ -311,7 +358,13 @@ class Group:
 
     def digests(self) -> tuple[Digest, ...]:
         """What outputs carry for stages that are met again; whole once every input has ended."""
-        return self.shape.meetings.digests(self._current)
+        meetings = self.shape.meetings
+        return meetings.digests(self._current) if meetings.carries else ()
+
+
+def _identity(held: Held) -> tuple[object, ...]:
+    envelope = held.envelope
+    return held.source, envelope.kind, envelope.stage, envelope.path, envelope.lin
 
 
 class Region:

@@ -84,20 +84,22 @@ def format_path(path: Path) -> str:
     return ".".join(map(str, path))
 
 
-def parse_path(text: str) -> Path:
-    parts = text.split(".") if text else []
+def parse_path(text: bytes) -> Path:
+    if not text:
+        return ROOT
+    parts = text.split(b".")
     if not all(map(_is_count, parts)):
         raise RecordError("header 'path' is not a list of indices", code="record.envelope")
     return tuple(map(int, parts))
 
 
-def _is_count(text: str) -> bool:
+def _is_count(text: bytes) -> bool:
     """Of 64 bits at most: Python itself refuses to read very long ones."""
-    return text.isdecimal() and len(text) <= COUNT_DIGITS_MAX
+    return text.isdigit() and len(text) <= COUNT_DIGITS_MAX
 
 
-def parse_run(text: str) -> RunId:
-    epoch, dash, n = text.partition("-")
+def parse_run(text: bytes) -> RunId:
+    epoch, dash, n = text.partition(b"-")
     if not dash or not (_is_count(epoch) and _is_count(n)):
         raise RecordError("a run id is not <epoch>-<n>", code="record.envelope")
     return RunId(int(epoch), int(n))
@@ -107,12 +109,12 @@ def format_lineage(lin: Lineage) -> str:
     return ",".join([f"{run[0]}-{run[1]}" if run is not None else "" for run in lin])
 
 
-def parse_lineage(text: str) -> Lineage:
-    return tuple([parse_run(part) if part else None for part in text.split(",")]) if text else ()
+def parse_lineage(text: bytes) -> Lineage:
+    return tuple([parse_run(part) if part else None for part in text.split(b",")]) if text else ()
 
 
-def parse_serial(text: str) -> Serial:
-    partition, colon, offset = text.partition(":")
+def parse_serial(text: bytes) -> Serial:
+    partition, colon, offset = text.partition(b":")
     if not colon or not (_is_count(partition) and _is_count(offset)):
         raise RecordError("header 'serial' is not <partition>:<offset>", code="record.envelope")
     return Serial(int(partition), int(offset))

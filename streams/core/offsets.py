@@ -15,6 +15,9 @@ METADATA_BYTES_MAX: Final = 4_000
 
 MARK_BYTES: Final = 8
 
+MARKS_MAX: Final = METADATA_BYTES_MAX * 3 // 4 // MARK_BYTES
+"""That one commit has room for."""
+
 
 class OpenOffsets:
     """One input partition: the first record of each open request. O(1) a record."""
@@ -91,7 +94,7 @@ class Marks:
         for mark in [m for m in self._marks if m not in marks]:
             del self._marks[mark]
 
-    def newest(self, count: int = METADATA_BYTES_MAX * 3 // 4 // MARK_BYTES) -> tuple[bytes, ...]:
+    def newest(self, count: int = MARKS_MAX) -> tuple[bytes, ...]:
         found: list[bytes] = []
         for mark in reversed(self._marks):
             if len(found) == count:

@@ -60,6 +60,7 @@ class Meetings:
                 shared.append(_Shared(name, layout.index[name], sources, scope, is_compared))
         self.shared: Final = tuple(shared)
         self._carried: Final = stage.digests
+        self.carries: Final = bool(stage.digests)
         compared = [s.scope for s in shared if s.is_compared]
         self.region_depth: Final = min(compared) if compared else stage.depth
         """Nodes below one path of this length are compared together."""
@@ -91,7 +92,7 @@ class Meetings:
 
     def digests(self, records: Iterable[Held]) -> tuple[Digest, ...]:
         """What the node of these current records hands on; whole once the node is complete."""
-        return tuple(self._digests(list(records))) if self._carried else ()
+        return tuple(self._digests(list(records)))
 
     def _digests(self, records: list[Held]) -> Iterator[Digest]:
         for shared in self.shared:

@@ -14,13 +14,14 @@ from streams.core.answered import AnsweredIds
 from streams.core.branches import Next
 from streams.core.closer import Close, Closer
 from streams.core.control import ControlEntry
+from streams.core.effects import Effect, Emit, Reject, Run, Start, Value, Wake
 from streams.core.failure import Failure
 from streams.core.group import Shape
 from streams.core.lineage import Serial
 from streams.core.offsets import SlotMetadata
 from streams.core.plan import REQUEST
 from streams.core.record import Envelope, Kind, parse_envelope
-from streams.core.slot import Effect, Emit, Reject, Run, Slot, Start, Value, Wake
+from streams.core.slot import Slot
 from streams.errors import RecordError
 from streams.runtime.consumer import headers_of
 from streams.runtime.services import Services

@@ -186,9 +186,13 @@ class CloserRole:
         return batch
 
     async def _write(self, batch: list[tuple[CloserSlot, Close]]) -> None:
+        consumer = self.owner.consumer_thread
+        # Taken before ownership is looked at: if it is lost later, the coordinator knows this metadata as stale. So it
+        # does if the group has changed since; then it is asked for, which waits for the thread to end its poll.
+        group = consumer.group_metadata
         while True:
-            # Before ownership is looked at: if it is lost later, the coordinator knows this metadata as stale.
-            group = await self.owner.consumer_thread.call(lambda consumer: consumer.consumer_group_metadata())
+            if group is None:
+                group = await consumer.call(lambda consumer: consumer.consumer_group_metadata())
             batch = [(slot, close) for slot, close in batch if not slot.is_dropped]
             if not batch or self._writer is None:
                 return
@@ -200,6 +204,7 @@ class CloserRole:
                 await in_own_thread(self._writer.write, records, offsets, group, seconds=WRITE_SECONDS)
             except NotCommittedError as error:
                 log.warning("transaction aborted", reason=str(error))
+                group = None
                 await asyncio.sleep(DEADLINE_TICK_SECONDS)  # a rebalance is under way; it says what is still ours
                 continue
             except (UnknownOutcomeError, TimeoutError) as error:

@@ -118,9 +118,19 @@ class Owner(Protocol):
 
 class ConsumerThread:
     def __init__(
-        self, kafka: KafkaSettings, group: str, topics: Sequence[str], owner: Owner, beginning: Beginning
+        self,
+        kafka: KafkaSettings,
+        group: str,
+        topics: Sequence[str],
+        owner: Owner,
+        beginning: Beginning,
+        *,
+        keeps_group_metadata: bool = False,
     ) -> None:
+        """`keeps_group_metadata`: as it was before the last batch was handed over, for transactions."""
         self._beginning: Final = beginning
+        self.group_metadata: Any = None
+        self._keeps_group_metadata: Final = keeps_group_metadata
         self._consumer: Final = Consumer({**kafka.client(), **CONSUMER_CONFIG, "group.id": group})
         self._kafka: Final = kafka
         self._topics: Final = list(topics)
@@ -181,6 +191,8 @@ class ConsumerThread:
         batch = [m for m in (first, *self._consumer.consume(BATCH_RECORDS, 0)) if self._is_record(m)]
         if not batch:
             return
+        if self._keeps_group_metadata:
+            self.group_metadata = self._consumer.consumer_group_metadata()
         while not self._ahead.acquire(timeout=POLL_SECONDS):
             self._serve_calls()
             if not self._is_open:

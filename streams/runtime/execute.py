@@ -10,10 +10,10 @@ from typing import Any, Final, cast
 from pydantic import TypeAdapter, ValidationError
 
 from streams.core.branches import Next
+from streams.core.effects import Dropped, Ended, Failed, Result, Run, Value
 from streams.core.failure import Failure, decode_failure
 from streams.core.plan import InputMode, OnError, Plan, StageKind, StagePlan
 from streams.core.record import Kind
-from streams.core.slot import Dropped, Ended, Failed, Result, Run, Value
 from streams.core.text import Piece
 from streams.core.view import Held
 from streams.errors import DescantError
@@ -61,9 +61,12 @@ class StageCode:
             return self._failed(run, error)
 
     async def call(self, run: Run, wake: asyncio.Event, on_child: OnChild) -> Result:
+        seconds = self.stage.timeout_seconds
         try:
             with told(_hints(run)):
-                async with asyncio.timeout(self.stage.timeout_seconds):
+                if seconds is None:
+                    return await self._call(run, wake, on_child)
+                async with asyncio.timeout(seconds):
                     return await self._call(run, wake, on_child)
         except TimeoutError as error:
             message = f"stage {self.stage.name!r} took longer than {self.stage.timeout_seconds} s, or waited in vain"

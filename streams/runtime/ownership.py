@@ -94,7 +94,9 @@ class SlotOwner:
         self.group: Final = group
         self.has_joined: Final = asyncio.Event()
         """Set once a first assignment is taken over and caught up."""
-        self._consumer_thread: Final = ConsumerThread(kafka, group, topics, self, lookup.beginning)
+        self._consumer_thread: Final = ConsumerThread(
+            kafka, group, topics, self, lookup.beginning, keeps_group_metadata=not commits_itself
+        )
         self._lookup: Final = lookup
         self._open_slot: Final = open_slot
         self._on_fatal: Final = on_fatal

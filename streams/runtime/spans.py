@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from streams.core.effects import Failed, Result, Run
 from streams.core.lineage import format_path
 from streams.core.plan import InputMode
 from streams.core.record import Envelope
-from streams.core.slot import Failed, Result, Run
 from streams.tracing import Tracing, traceparent_of
 
 if TYPE_CHECKING:

@@ -6,11 +6,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Final, assert_never
 
 from confluent_kafka import KafkaError, Message
 
 from streams import metrics
+from streams.core.effects import Effect, Emit, Failed, Reject, Result, Route, Run, Start, Stop, Wake
 from streams.core.failure import Failure
 from streams.core.group import Shape
 from streams.core.lineage import Layout, Serial, routing_key
@@ -18,7 +20,7 @@ from streams.core.offsets import SlotMetadata
 from streams.core.partition import partition_of
 from streams.core.plan import StagePlan
 from streams.core.record import Envelope, Kind, parse_envelope
-from streams.core.slot import Effect, Emit, Failed, Reject, Result, Route, Run, Slot, Start, Stop, Wake
+from streams.core.slot import Slot
 from streams.errors import RecordError
 from streams.flow import Prompt
 from streams.runtime.consumer import headers_of
@@ -124,7 +126,9 @@ class StageSlot:
         self._apply(self._slot.caught_up())
 
     def closed(self, serial: Serial) -> None:
-        self._apply(self._slot.closed(serial))
+        effects = self._slot.closed(serial)
+        if effects:  # nearly always everything of it has ended
+            self._apply(effects)
 
     def committable(self) -> tuple[dict[int, int], SlotMetadata]:
         return self._slot.committable()
@@ -157,6 +161,8 @@ class StageSlot:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
+            case Emit(run, envelope, value):
+                self._emit(run, envelope, value)
             case Start(run):
                 self._start(run)
             case Wake(run):
@@ -165,8 +171,6 @@ class StageSlot:
                     task.wake.set()
             case Stop(run):
                 self._stop(run)
-            case Emit(run, envelope, value):
-                self._emit(run, envelope, value)
             case Route(run, envelope, value):
                 self._route(run, envelope, value)
             case Reject(envelope=envelope, error=error):
@@ -186,7 +190,7 @@ class StageSlot:
         if self._spans is not None:
             self._spans.start(run)
         if self._code.is_inline:
-            result = self._code.call_inline(run, lambda v: self._child(run, v))
+            result = self._code.call_inline(run, partial(self._child, run))
             self._returned(run, result)
             return
         task = self._tasks[run] = _Task()
@@ -195,7 +199,7 @@ class StageSlot:
     async def _run(self, run: Run, task: _Task) -> None:
         began = time.monotonic()
         try:
-            result = await self._code.call(run, task.wake, lambda value: self._child(run, value))
+            result = await self._code.call(run, task.wake, partial(self._child, run))
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 — a task's error reaches nobody by itself
@@ -248,7 +252,7 @@ class StageSlot:
         if self._spans is not None:
             envelope = self._spans.marked(run, envelope)
         key = routing_key(envelope.id, envelope.path, self._key_depth)
-        on_delivery = None if run is None else lambda error, _: self._delivered(run, error)
+        on_delivery = None if run is None else partial(self._delivered, run)
         self._services.producer.send(self._topic, key, value, envelope.headers(), on_delivery)
 
     def _route(self, run: Run, envelope: Envelope, value: bytes) -> None:
@@ -274,7 +278,7 @@ class StageSlot:
             envelope.id,
             body,
             [*envelope.headers(), (ROUTE_HEADER, placed.why.encode())],
-            lambda error, _: self._delivered(run, error),
+            partial(self._delivered, run),
             partition=placed.lane,
         )
 
@@ -283,7 +287,7 @@ class StageSlot:
         message = f"stage {name!r} gave a value of {size} bytes, more than {RECORD_BYTES_MAX}"
         self._apply(self._slot.returned(run, Failed(Failure("limits.record", message, name))))
 
-    def _delivered(self, run: Run, error: KafkaError | None) -> None:
+    def _delivered(self, run: Run, error: KafkaError | None, _: Message | None) -> None:
         if self._is_dropped:
             return
         if error is None:

@@ -8,11 +8,11 @@ from random import Random
 from streams.core.answered import AnsweredIds
 from streams.core.closer import Close, Closer
 from streams.core.control import ControlEntry
+from streams.core.effects import Run
 from streams.core.lineage import Serial
 from streams.core.offsets import SlotMetadata
 from streams.core.plan import REQUEST, InputMode, InputPlan, Plan, StageKind, StagePlan
 from streams.core.record import Envelope, Kind
-from streams.core.slot import Run
 from tests.simulation.broker import Group, Record, Txn
 from tests.simulation.functions import Habits
 from tests.simulation.host import Host, Phase, record_of

@@ -102,7 +102,7 @@ class Play:
         """Every node that its owner holds is finished."""
         host = self.host(stage)
         nodes = [node for r in host.slot.requests.values() for node in r.nodes.values()] if host is not None else []
-        return bool(nodes) and all(node.mark is not None for node in nodes)
+        return bool(nodes) and all(node.is_finished for node in nodes)
 
     def is_finished(self, stage: str) -> bool:
         """Every node that its owner holds is marked, and the marks are committed."""

@@ -15,12 +15,13 @@ from typing import Any
 from unittest.mock import patch
 
 from streams.core.closer import Close, Closer
+from streams.core.effects import Effect, Node, Run
 from streams.core.lineage import Entry, Layout, Lineage, Path, RunId, Serial
 from streams.core.offsets import SlotMetadata
 from streams.core.plan import StageKind
 from streams.core.reconvergence import Meetings
 from streams.core.record import Envelope, Kind
-from streams.core.slot import Effect, Node, Run, Slot
+from streams.core.slot import Slot
 from streams.core.view import Held, Verdict, View
 from tests.simulation.checker import Violation, check
 from tests.simulation.directed import Script
@@ -122,9 +123,9 @@ def _run_by_retries(self: Slot, node: Node) -> Run:
 def _commit_unfinished(self: Slot) -> tuple[dict[int, int], SlotMetadata]:
     offsets = {source: o.position for source, o in self.offsets.items()}
     for request in self.requests.values():
-        held = [h for r in request.broadcast.values() for h in r] if not request.nodes else []
+        held = [h for r in (request.broadcast or {}).values() for h in r] if not request.nodes else []
         for node in request.nodes.values():
-            if node.mark is None:
+            if not node.is_finished:
                 held += node.group.records
         for record in held:
             offsets[record.source] = min(offsets[record.source], record.offset)
@@ -144,21 +145,23 @@ def _marks_by_record() -> Iterator[None]:
     def acked(self: Slot, run: Run) -> None:
         run.unacked -= 1
         if run.is_settled and not run.unacked and not run.is_void and run.node.request.serial in self.requests:
-            run.node.mark = b"finished"
+            run.node.is_finished, run.node.mark = True, b"finished"
             for held in run.node.group.current:
                 self.marks.add(_record_mark(run.node, held))
 
-    def caught_up(self: Slot) -> Iterator[Effect]:
+    def caught_up(self: Slot) -> list[Effect]:
         self.is_replaying = False
+        out: list[Effect] = []
         for request in list(self.requests.values()):
             for node in list(request.nodes.values()):
                 current = node.group.current
                 if current and all(_record_mark(node, held) in self.marks for held in current):
-                    node.mark = b"finished"
+                    node.is_finished, node.mark = True, b"finished"
                 else:
-                    yield from self._advance(node)
+                    self._advance(node, out)
         if not self.requests:
             self.marks.keep_only(set())
+        return out
 
     def is_marked(self: StageHost, node: Node) -> bool:
         current = node.group.current
@@ -174,10 +177,11 @@ def _marks_by_record() -> Iterator[None]:
 _closed = Slot.closed
 
 
-def _close_and_forget(self: Slot, serial: Serial) -> Iterator[Effect]:
-    yield from _closed(self, serial)
+def _close_and_forget(self: Slot, serial: Serial) -> list[Effect]:
+    out = _closed(self, serial)
     if not self.requests:
         self.marks.keep_only(set())
+    return out
 
 
 def _record_mark(node: Node, held: Held) -> bytes:
@@ -218,11 +222,11 @@ def _always_agree(self: Meetings, groups: object) -> bool:
 _emit_instead = Slot._emit_instead
 
 
-def _no_tombstone(self: Slot, run: Run, kind: Kind, value: bytes | None) -> Iterator[Effect]:
+def _no_tombstone(self: Slot, run: Run, kind: Kind, value: bytes | None, out: list[Effect]) -> None:
     if kind is Kind.TOMBSTONE and self.shape.stage.name != "closer":
         run.is_settled = True
         return
-    yield from _emit_instead(self, run, kind, value)
+    _emit_instead(self, run, kind, value, out)
 
 
 # -- 26, 27: ids and serials ------------------------------------------------------------------------------------------

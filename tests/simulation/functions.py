@@ -8,10 +8,10 @@ from random import Random
 from typing import Final
 
 from streams.core.branches import Next
+from streams.core.effects import Dropped, Ended, Failed, Result, Run, Value
 from streams.core.failure import Failure
 from streams.core.plan import InputMode, OnError, StageKind
 from streams.core.record import Kind
-from streams.core.slot import Dropped, Ended, Failed, Result, Run, Value
 from streams.core.text import Piece
 from streams.core.view import Held
 from tests.simulation.truth import Taken

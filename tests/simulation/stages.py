@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any, Final
 
+from streams.core.effects import Effect, Emit, Failed, Node, Reject, Result, Route, Run, Start, Stop, Wake
 from streams.core.failure import Failure
 from streams.core.group import Shape
 from streams.core.lineage import Serial, routing_key
@@ -13,7 +14,7 @@ from streams.core.offsets import SlotMetadata
 from streams.core.partition import partition_of
 from streams.core.plan import REQUEST, Plan, StagePlan
 from streams.core.record import Envelope, Kind
-from streams.core.slot import Effect, Emit, Failed, Node, Reject, Result, Route, Run, Slot, Start, Stop, Wake
+from streams.core.slot import Slot
 from tests.simulation.broker import Group
 from tests.simulation.functions import Call, Habits
 from tests.simulation.host import Host, Phase, record_of
@@ -88,7 +89,7 @@ class StageHost(Host):
             self.do(self.slot.caught_up())
             for request in self.slot.requests.values():
                 for node in request.nodes.values():
-                    is_marked = node.mark is not None
+                    is_marked = node.is_finished
                     self.world.count(f"a takeover finds a node {'finished' if is_marked else 'without a mark'}")
             return True
         chance = rng.random()
@@ -144,9 +145,11 @@ class StageHost(Host):
         slot = self.slot
         for request in list(slot.requests.values()):
             for node in list(request.nodes.values()):
-                if node.mark is None and (node.run is not None or not self.is_marked(node)):
+                if not node.is_finished and (node.run is not None or not self.is_marked(node)):
                     slot.is_replaying = False
-                    self.do(slot._advance(node))
+                    out: list[Effect] = []
+                    slot._advance(node, out)
+                    self.do(out)
                     slot.is_replaying = True
 
     def is_marked(self, node: Node) -> bool:

@@ -162,7 +162,7 @@ class KafkaRouter:
             self._fail_stranded(int((now + STRANDED_SECONDS) * 1000))
 
     def _lost(self, prompt_id: str) -> None:
-        found = self._prompts.get(parse_serial(prompt_id.partition("/")[0]), {}).get(prompt_id)
+        found = self._prompts.get(parse_serial(prompt_id.partition("/")[0].encode()), {}).get(prompt_id)
         if found is not None:
             self._strand(*found)
 

@@ -15,10 +15,10 @@ from pydantic import BaseModel
 
 from streams import Pipeline, Prompt, Stream
 from streams.client import AnswerError, Client
+from streams.core.effects import Node, Request, Run
 from streams.core.group import Group
 from streams.core.lane import Prompt as LanePrompt
 from streams.core.lane import Writing
-from streams.core.slot import Node, Request, Run
 from streams.runtime.process import PipelineProcess, roles_of
 from streams.runtime.stage import StageSlot
 from streams.settings import KafkaSettings, PipelineSettings

@@ -26,27 +26,27 @@ paths = st.lists(st.integers(0, 10_000), max_size=4).map(tuple)
 
 @given(lin=lineages.filter(lambda lin: lin != (None,)))
 def test_a_lineage_is_read_as_it_was_written(lin: tuple[RunId | None, ...]) -> None:
-    assert parse_lineage(format_lineage(lin)) == lin
+    assert parse_lineage(format_lineage(lin).encode()) == lin
 
 
 @given(path=paths, run=runs)
 def test_paths_runs_and_serials_are_read_as_they_were_written(path: tuple[int, ...], run: RunId) -> None:
-    assert parse_path(format_path(path)) == path
-    assert parse_run(str(run)) == run
-    assert parse_serial(str(Serial(*run))) == Serial(*run)
+    assert parse_path(format_path(path).encode()) == path
+    assert parse_run(str(run).encode()) == run
+    assert parse_serial(str(Serial(*run)).encode()) == Serial(*run)
 
 
 @pytest.mark.parametrize("text", ["", "1", "1-", "-1", "a-b", "1-2-3", "1--2"])
 def test_what_is_no_run_is_refused(text: str) -> None:
     with pytest.raises(RecordError) as refused:
-        parse_run(text)
+        parse_run(text.encode())
     assert refused.value.code == "record.envelope"
 
 
-@pytest.mark.parametrize("text", ["a", "1.", "-1", "1.-2", "1..2"])
+@pytest.mark.parametrize("text", ["a", "1.", "+1", " 1", "1_0", "-1", "1.-2", "1..2"])
 def test_what_is_no_path_is_refused(text: str) -> None:
     with pytest.raises(RecordError):
-        parse_path(text)
+        parse_path(text.encode())
 
 
 def test_entries_name_nodes_in_topological_order() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import count
 
+from streams.core.effects import Effect, Emit, Ended, Failed, Reject, Run, Start, Stop, Value
 from streams.core.failure import Failure
 from streams.core.group import Shape
 from streams.core.lineage import Layout, Path, RunId, Serial
@@ -12,7 +13,7 @@ from streams.core.offsets import SlotMetadata
 from streams.core.plan import REQUEST, OnError, Plan
 from streams.core.record import Envelope, Kind
 from streams.core.revision import REVISIONS_MAX, Revision
-from streams.core.slot import Effect, Emit, Ended, Failed, Reject, Run, Slot, Start, Stop, Value
+from streams.core.slot import Slot
 from tests.unit.core.plans import plan_of
 
 SERIAL = Serial(0, 0)

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.core.effects import Ended, Run, Start, Value
 from streams.core.group import Shape
 from streams.core.lane import Lane
 from streams.core.lineage import Layout, RunId, Serial
 from streams.core.offsets import SlotMetadata
 from streams.core.plan import StageKind
 from streams.core.record import Envelope, Kind, parse_envelope
-from streams.core.slot import Ended, Run, Slot, Start, Value
+from streams.core.slot import Slot
 from streams.errors import RecordError
 from tests.unit.core.plans import plan_of
 
