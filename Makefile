@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # uv where it is installed; else its own copy inside the environment.
 UV = $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 
-.PHONY: help demo test lint audit chaos bench docs compose-test vllm-env clean
+.PHONY: help demo test lint audit chaos bench bench-check docs compose-test vllm-env clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -39,6 +39,10 @@ chaos: $(VENV)/.dev  ## Kill processes and brokers under load and check every an
 bench: $(VENV)/.bench  ## Measure something: make bench NAME=hop
 	@test -n "$(NAME)" || { echo "error: say what to measure, as in: make bench NAME=hop"; ls benchmarks/*.py 2>/dev/null; exit 2; }
 	@$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
+
+bench-check: $(VENV)/.bench  ## Measure again and compare with what is kept: make bench-check NAME=hop
+	@test -n "$(NAME)" || { echo "error: say what to check, as in: make bench-check NAME=hop"; exit 2; }
+	@$(BIN)/python -m benchmarks.check $(NAME)
 
 docs: $(VENV)/.dev  ## Write the reference pages in docs/reference from the code
 	@$(BIN)/python docs/generate.py

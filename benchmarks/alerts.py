@@ -29,6 +29,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from assertions.processor.runner import ensure_shared
 from assertions.processor.topics import FLAGS
+from benchmarks.results import report
 from benchmarks.watched import item
 from streams.core.lineage import RunId, Serial
 from streams.core.record import Envelope, Kind
@@ -44,6 +45,7 @@ WAIT_SECONDS_MAX = 180.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="keep the result in benchmarks/results/")
     parser.add_argument("--seconds", type=int, default=10, help="of steady load")
     parser.add_argument("--backlog", type=int, default=10_000, help="items for throughput")
     given = parser.parse_args()
@@ -70,7 +72,7 @@ def main() -> None:
     if not given.json:
         for name, value in figures.items():
             print(f"{name:24} {value}")
-    print(json.dumps(figures))
+    report("alerts", figures, save=given.save)
 
 
 class Load:

@@ -8,7 +8,6 @@ CPU time, which other processes on the machine disturb less.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -17,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: one core is what 
 
 import numpy as np
 
+from benchmarks.results import report
 from learning.select import observe, registry, select
 
 CALLS = 9
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--assertions", type=int, default=20)
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--json", action="store_true", help="only the JSON line on stdout; progress goes to stderr")
+    parser.add_argument("--save", action="store_true", help="keep the result in benchmarks/results/")
     options = parser.parse_args()
     found: dict[str, dict[str, dict[str, float]]] = {}
     for using in (registry.DEFAULT, "bandit", "bal", "margin", "random"):
@@ -59,7 +60,7 @@ def main() -> None:
             for name, share in (("dense", 1.0), ("sparse", 0.1))
         }
         print(f"{using:16s} {found[using]}", file=sys.stderr if options.json else sys.stdout, flush=True)
-    print(json.dumps({"bench": "select", "milliseconds": found}))
+    report("select", {"bench": "select", "milliseconds": found}, save=options.save)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ interval over seeds lies below 0.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -26,6 +25,7 @@ from benchmarks.active_learning.experiment import REFERENCES, curves
 from benchmarks.active_learning.figures import area, difference, saving, saving_interval
 from benchmarks.active_learning.plot import draw
 from benchmarks.active_learning.world import Array, Task
+from benchmarks.results import report
 from learning.select import registry, selector
 from streams.errors import DescantError
 
@@ -66,6 +66,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="4 seeds: a look, no evidence")
     parser.add_argument("--svg", type=Path, help="write the curves to this file")
     parser.add_argument("--json", action="store_true", help="only the JSON line on stdout; progress goes to stderr")
+    parser.add_argument("--save", action="store_true", help="keep the result in benchmarks/results/")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", module="sklearn")  # a small net that has not converged is the task, not a fault
 
@@ -75,7 +76,7 @@ def main() -> int:
     tasks = [task for task in TASKS if task.name in wanted]
     names = list(dict.fromkeys([*REFERENCES, *filter(None, options.also.split(",")), options.selector]))
     seeds = list(range(options.first_seed, options.first_seed + (4 if options.quick else options.seeds)))
-    report = sys.stderr if options.json else sys.stdout
+    progress = sys.stderr if options.json else sys.stdout
     found: dict[str, dict[str, Array]] = {}
     answer: dict[str, dict[str, object]] = {}
     try:
@@ -86,17 +87,21 @@ def main() -> int:
             answer[task.name] = figures(found[task.name], options.selector)
             print(
                 f"{task.name}: {task.about}; {len(seeds)} seeds, {time.perf_counter() - begun:.0f} s",
-                file=report,
+                file=progress,
                 flush=True,
             )
             for name, rows in found[task.name].items():
-                print(f"  {name:18s} final {rows[:, -1].mean():.3f}  area {area(rows).mean():.3f}", file=report)
+                print(f"  {name:18s} final {rows[:, -1].mean():.3f}  area {area(rows).mean():.3f}", file=progress)
     except DescantError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.svg:
         draw(tasks, found, options.svg)
-    print(json.dumps({"bench": "active_learning", "selector": options.selector, "seeds": len(seeds), "tasks": answer}))
+    report(
+        "active_learning",
+        {"bench": "active_learning", "selector": options.selector, "seeds": len(seeds), "tasks": answer},
+        save=options.save,
+    )
     return 0
 
 

@@ -1,24 +1,29 @@
-"""Feeds a candidate and watches what comes out: throughput with CPU time, and latency at light load."""
+"""Feeds a candidate and watches what comes out: latency at light load, then throughput with CPU time.
+
+A candidate is running and warm when it is measured. For throughput it is stopped (SIGSTOP) while its topic is filled
+and let go at once, so that neither its start nor the feeder is measured; it is done when its target topic has grown
+by as many records, which the broker is asked for, so that no consumer of ours takes CPU beside it.
+"""
 
 from __future__ import annotations
 
 import statistics
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Final
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
+from benchmarks.processes import cpu_seconds, go_on, stop
 from streams.core.record import Headers
+from streams.runtime.consumer import retrying
 
-START_SECONDS: Final = 30.0
-RUN_SECONDS: Final = 60.0
+START_SECONDS: Final = 60.0
+RUN_SECONDS: Final = 120.0
 LIGHT_RECORDS_PER_SECOND: Final = 50
-CLOCK_TICKS: Final = 100.0  # of /proc/PID/stat, on Linux always
+LOOK_SECONDS: Final = 0.003
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +36,6 @@ class Figures:
     cpu_us: float
     """CPU time of the candidate's process for each record, at full rate."""
 
-    def as_json(self) -> dict[str, float]:
-        return {"rate": round(self.rate), "p50_ms": round(self.p50_ms, 3), "p99_ms": round(self.p99_ms, 3),
-                "cpu_us": round(self.cpu_us, 2)}  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True)
 class Feed:
@@ -46,21 +47,6 @@ class Feed:
     """Number -> key, value, headers; numbers never repeat."""
 
 
-@contextmanager
-def running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
 class Bench:
     def __init__(self, bootstrap: str, feed: Feed) -> None:
         self._feed: Final = feed
@@ -70,65 +56,70 @@ class Bench:
         self._consumer: Final = Consumer(
             {"bootstrap.servers": bootstrap, "group.id": f"bench-{feed.target}", "fetch.wait.max.ms": 50}
         )
-        self._consumer.assign([TopicPartition(feed.target, 0, 0)])
+        self._place: Final = TopicPartition(feed.target, 0, 0)
         self._sent = 0
 
-    def fill(self, records: int) -> None:
-        for number in range(self._sent, self._sent + records):
-            key, value, headers = self._feed.record(number)
-            self._producer.produce(self._feed.source, value, key, headers=headers, partition=0)
-            if number % 1000 == 0:
-                self._producer.poll(0)
-        self._sent += records
-        self._producer.flush(60)
-
-    def throughput(self, records: int, pid: int) -> tuple[float, float]:
-        """(records a second, CPU microseconds a record) over the records after the first tenth."""
-        warm = records // 10
-        self._drain(warm, START_SECONDS + RUN_SECONDS)
-        cpu, begun = _cpu_seconds(pid), time.perf_counter()
-        self._drain(records - warm, RUN_SECONDS)
-        wall, cpu = time.perf_counter() - begun, _cpu_seconds(pid) - cpu
-        return (records - warm) / wall, cpu / (records - warm) * 1e6
+    def warm_up(self, records: int) -> None:
+        self._fill(records)
+        self._until_out(START_SECONDS + RUN_SECONDS)
 
     def latency(self, records: int) -> tuple[float, float]:
-        """(p50, p99) in milliseconds, one record at a time, LIGHT_RECORDS_PER_SECOND."""
+        """(p50, p99) in milliseconds, one record at a time, LIGHT_RECORDS_PER_SECOND; each must come out as it went in."""
+        self._consumer.assign([TopicPartition(self._feed.target, 0, self._sent)])
         found = []
-        for _ in range(records):
+        for _ in range(records + records // 10):
             next_at = time.perf_counter() + 1 / LIGHT_RECORDS_PER_SECOND
             key, value, headers = self._feed.record(self._sent)
             self._sent += 1
             begun = time.perf_counter()
             self._producer.produce(self._feed.source, value, key, headers=headers, partition=0)
             self._producer.poll(0)
-            self._drain(1, RUN_SECONDS)
+            if self._next() != value:
+                raise ValueError(f"{self._feed.target}: a record was changed, lost or repeated")
             found.append((time.perf_counter() - begun) * 1e3)
             while (left := next_at - time.perf_counter()) > 0:
                 time.sleep(left)
+        self._consumer.unassign()
         found = found[records // 10 :]
         return statistics.median(found), statistics.quantiles(found, n=100)[98]
 
-    def _drain(self, records: int, seconds: float) -> None:
+    def throughput(self, records: int, candidate: int, also: Sequence[int] = ()) -> tuple[float, float]:
+        """(records a second, CPU microseconds a record) of process `candidate`; `also`: what belongs to it."""
+        processes = (candidate, *also)
+        stop(processes)
+        self._fill(records)
+        cpu, begun = cpu_seconds(candidate), time.perf_counter()
+        go_on(processes)
+        self._until_out(RUN_SECONDS)
+        wall, cpu = time.perf_counter() - begun, cpu_seconds(candidate) - cpu
+        return records / wall, cpu / records * 1e6
+
+    def _fill(self, records: int) -> None:
+        for number in range(self._sent, self._sent + records):
+            key, value, headers = self._feed.record(number)
+            self._producer.produce(self._feed.source, value, key, headers=headers, partition=0)
+            if number % 1000 == 0:
+                self._producer.poll(0)
+        self._sent += records
+        if self._producer.flush(60):
+            raise TimeoutError(f"{self._feed.source} could not be filled")
+
+    def _until_out(self, seconds: float) -> None:
         ends_at = time.monotonic() + seconds
-        seen = 0
-        while seen < records:
+        look = partial(self._consumer.get_watermark_offsets, self._place, cached=False)
+        while (out := retrying(look)[1]) < self._sent:
             if time.monotonic() > ends_at:
-                raise TimeoutError(f"{self._feed.target}: {seen} of {records} records within {seconds:.0f} s")
-            first = self._consumer.poll(0.2)
-            if first is not None:
-                seen += _record(first)
-                if seen < records:
-                    batch = self._consumer.consume(min(5000, records - seen), 0)
-                    seen += sum(_record(m) for m in batch)
+                raise TimeoutError(f"{self._feed.target}: {out} of {self._sent} records within {seconds:.0f} s")
+            time.sleep(LOOK_SECONDS)
+
+    def _next(self) -> bytes | None:
+        ends_at = time.monotonic() + RUN_SECONDS
+        while time.monotonic() < ends_at:
+            message = self._consumer.poll(0.2)
+            if message is not None and message.error() is None:
+                return message.value()
+        raise TimeoutError(f"{self._feed.target}: no record within {RUN_SECONDS:.0f} s")
 
     def close(self) -> None:
         self._consumer.close()
-
-
-def _record(message: Message) -> int:
-    return message.error() is None
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+        self._producer.flush(5)

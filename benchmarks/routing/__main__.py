@@ -7,7 +7,6 @@ Prints a table; the last line is one JSON object. Exit status 2 for a trace or a
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import time
@@ -16,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.results import report
 from benchmarks.routing import compare, page
 from benchmarks.routing.calibrate import hardware_of, stored
 from benchmarks.routing.engine import Hardware
@@ -47,13 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result = summary(table, seeds, time.process_time() - began)
     if options.page is not None:
         page.write(options.page, [result])
-    print(json.dumps(result))
+    report("routing", result, save=options.save)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.routing", description=__doc__)
     parser.add_argument("--json", action="store_true", help="only the JSON object on standard output")
+    parser.add_argument("--save", action="store_true", help="keep the result in benchmarks/results/")
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--seeds", type=int, default=2, help="how many seeds, from --seed on")
     parser.add_argument("--workload", action="append", help="one of them, or a prefix such as `pipeline`; repeatable")

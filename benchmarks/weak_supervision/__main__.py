@@ -11,7 +11,6 @@ labelled points instead of assumed.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -23,6 +22,7 @@ import numpy as np
 
 from benchmarks.active_learning.__main__ import TASKS
 from benchmarks.active_learning.world import Task
+from benchmarks.results import report
 from benchmarks.weak_supervision.experiment import Outcome, run
 from learning.records import Verdict
 from streams.errors import DescantError
@@ -68,12 +68,13 @@ def main() -> int:
     parser.add_argument("--tasks", default=",".join(task.name for task in TASKS))
     parser.add_argument("--quick", action="store_true", help="3 seeds: a look, no evidence")
     parser.add_argument("--json", action="store_true", help="only the JSON line on stdout; progress goes to stderr")
+    parser.add_argument("--save", action="store_true", help="keep the result in benchmarks/results/")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", module="sklearn")
     wanted = options.tasks.split(",")
     if unknown := sorted(set(wanted) - {task.name for task in TASKS}):
         parser.error(f"no task is called {', '.join(unknown)}")
-    report = sys.stderr if options.json else sys.stdout
+    progress = sys.stderr if options.json else sys.stdout
     count = 3 if options.quick else options.seeds
     answer: dict[str, dict[str, object]] = {}
     try:
@@ -81,11 +82,11 @@ def main() -> int:
             begun = time.perf_counter()
             answer[task.name] = figures(*outcomes(task, range(options.first_seed, options.first_seed + count)))
             shown = ", ".join(f"{k} {v}" for k, v in answer[task.name].items())
-            print(f"{task.name}: {shown}; {time.perf_counter() - begun:.0f} s", file=report, flush=True)
+            print(f"{task.name}: {shown}; {time.perf_counter() - begun:.0f} s", file=progress, flush=True)
     except DescantError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(json.dumps({"bench": "weak_supervision", "seeds": count, "tasks": answer}))
+    report("weak_supervision", {"bench": "weak_supervision", "seeds": count, "tasks": answer}, save=options.save)
     return 0
 
 

@@ -7,9 +7,9 @@ from typing import Final
 
 import structlog
 
+from streams.core.effects import Run
 from streams.core.failure import Failure
 from streams.core.lineage import format_path
-from streams.core.slot import Run
 from streams.runtime.places import places_of
 
 QUIET_SECONDS: Final = 1.0
