@@ -10,11 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from benchmarks.headline import dummy_llama, figures
 from benchmarks.headline.early import early, prefetching
@@ -28,6 +28,8 @@ from streams.broker import EmbeddedKafka
 from streams.client import Client
 from streams.errors import BrokerError
 from streams.settings import KafkaSettings
+
+T = TypeVar("T")
 
 READY_SECONDS: Final = 400.0
 """A model on vLLM may compile for minutes."""
@@ -180,14 +182,26 @@ class Setup:
         if arm == figures.LANGGRAPH:
             return await self._superstep(workload, salt, rate=rate, seconds=seconds, drain_seconds=drain_seconds)
         plan = workload.arrivals(salt, rate=rate, seconds=seconds)
-        return await open_loop(plan, self.asked(arm), speed=workload.speed, drain_seconds=drain_seconds)
+        load = open_loop(plan, self.asked(arm), speed=workload.speed, drain_seconds=drain_seconds)
+        return await self._while_alive(load)
 
     async def idle(self, arm: str, workload: Workload, salt: str, requests: int) -> list[float]:
         """Latencies of requests that never meet."""
         if arm == figures.LANGGRAPH:
             return (await self._superstep(workload, salt, rate=None, requests=requests)).latencies
         asks = list(itertools.islice(workload.requests(salt), requests))
-        return await one_by_one(asks, self.asked(arm), speed=workload.speed)
+        return await self._while_alive(one_by_one(asks, self.asked(arm), speed=workload.speed))
+
+    async def _while_alive(self, work: Coroutine[Any, Any, T]) -> T:
+        """Raises ProcessError as soon as a process has ended: its requests would be waited for in vain."""
+        task = asyncio.create_task(work)
+        try:
+            while not task.done():
+                await asyncio.wait([task], timeout=1.0)
+                self.check()
+            return task.result()
+        finally:
+            task.cancel()
 
     async def _superstep(self, workload: Workload, salt: str, **how: Any) -> Outcome:
         """LangGraph in a process of its own."""
