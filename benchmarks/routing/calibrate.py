@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,7 @@ from benchmarks.routing import grid
 from benchmarks.routing.dummy import SHAPES, SHARED_SETTINGS, DummyModel, dummy_engine, hardware_name, is_gpu
 from benchmarks.routing.engine import Hardware
 from benchmarks.routing.grid import Cell, Constants, Measured
-from streams.errors import DescantError
+from streams.errors import ConfigError, DescantError
 from workers.engines.protocol import Engine
 
 FOLDER: Final = Path(__file__).parent / "calibrated"
@@ -40,13 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parses, runs, writes, prints."""
     options = _parser().parse_args(arguments)
     try:
-        result = asyncio.run(_run(options))
+        result = refitted(options.refit) if options.refit is not None else asyncio.run(_run(options))
     except DescantError as error:
         print(f"error ({error.code}): {error}", file=sys.stderr)
         return 2
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / file_name(result["hardware"], options.model_size)
+    path = folder / (
+        options.refit.name if options.refit is not None else file_name(result["hardware"], options.model_size)
+    )
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     _say(f"written to {path}")
     print(json.dumps({k: v for k, v in result.items() if k != "cells"}))
@@ -60,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=200.0, help="for measuring; loading and fitting come on top")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", default=str(FOLDER), help="the folder that the result is written to")
+    parser.add_argument("--refit", type=Path, help="measure nothing: fit again to the cells of this stored result")
     parser.add_argument("--quick", action="store_true", help="every fourth cell: to see that it works")
     return parser
 
@@ -94,7 +97,25 @@ async def _run(options: argparse.Namespace) -> dict[str, Any]:
     fit = half_of(real, rng)
     constants = fitted(first_guess(start, fit), fit)
     _say(f"fitted in {time.monotonic() - began:.0f} s")
-    return report(name, options.model_size, constants, real, fit)
+    about = {"hardware": name, "model": f"{options.model_size} Llama, {json.dumps(asdict(SHAPES[options.model_size]))}"}
+    return report({**about, "vllm": _vllm_version()}, constants, real, fit)
+
+
+def refitted(path: Path) -> dict[str, Any]:
+    """The measurements of a stored result, with the engine model of today. Raises ConfigError when it has none."""
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        about = {name: before[name] for name in ("hardware", "model", "vllm")}
+        start = hardware_of(before)
+        real, fit = {}, {}
+        for row in before["cells"]:
+            cell = Cell(row["prompt"], row["users"], row["shared"], row["output"])
+            real[cell] = Measured(row["ttft"], row["throughput"], row["prompts"])
+            if row["is_fitted"]:
+                fit[cell] = real[cell]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is no result of calibrate: {error!r}.", code="config.bench") from error
+    return report(about, fitted(first_guess(start, fit), fit), real, fit)
 
 
 async def _measure(engine: Engine, some: Sequence[Cell], options: argparse.Namespace) -> dict[Cell, Measured]:
@@ -127,7 +148,12 @@ def first_guess(start: Hardware, real: Mapping[Cell, Measured]) -> Constants:
     step = min(1 / m.throughput for _, m in ordered) * 0.7
     rest = max(low.ttft - slope * short - step, step / 10)
     hardware = replace(
-        start, overhead=step, prefill=slope, attention=slope / 20_000, decode=step / 50, context=step / 1e6
+        start,
+        overhead=step,
+        prefill=slope,
+        attention=slope / 20_000,
+        decode=step / 50,
+        context=step / 1e6,
     )
     return Constants(hardware, request=rest)
 
@@ -162,7 +188,7 @@ def _scaled(constants: Constants, name: str, times: float) -> Constants:
 
 
 def report(
-    name: str, size: str, constants: Constants, real: Mapping[Cell, Measured], fit: Mapping[Cell, Measured]
+    about: Mapping[str, str], constants: Constants, real: Mapping[Cell, Measured], fit: Mapping[Cell, Measured]
 ) -> dict[str, Any]:
     """Errors are of the cells that the fit has not seen."""
     rows, held = [], []
@@ -184,9 +210,7 @@ def report(
             held.append((ttft, throughput))
     mean = [statistics.fmean(e[i] for e in held) for i in range(2)]
     return {
-        "hardware": name,
-        "model": f"{size} Llama, {json.dumps(asdict(SHAPES[size]))}",
-        "vllm": _vllm_version(),
+        **about,
         "constants": {f: _short(getattr(constants.hardware, f)) for f in FITTED if f != "request"}
         | {"request": _short(constants.request)}
         | {f: getattr(constants.hardware, f) for f in ("kv_tokens", "block", "step_tokens", "sequences")},
@@ -230,7 +254,8 @@ def stored(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
 
 def hardware_of(result: Mapping[str, Any]) -> Hardware:
     """The simulated engine of a result."""
-    return Hardware(**{name: value for name, value in result["constants"].items() if name != "request"})
+    known = {field.name for field in fields(Hardware)}
+    return Hardware(**{name: value for name, value in result["constants"].items() if name in known})
 
 
 def _say(line: str) -> None:

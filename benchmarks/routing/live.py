@@ -104,7 +104,9 @@ async def _run(options: argparse.Namespace) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         kafka = KafkaSettings(bootstrap=stack.enter_context(_kafka(options.bootstrap)))
         await stack.enter_async_context(_workers(options, kafka, settings, scale))
-        player = await stack.enter_async_context(Player(kafka, settings, stages, ROUTERS))
+        player = await stack.enter_async_context(
+            Player(kafka, settings, stages, routers=ROUTERS, workers=options.workers)
+        )
         found = {}
         for workload in options.workload or ("pipeline", "tenants"):
             found[workload] = await _compare(player, workload, scale, names, options)

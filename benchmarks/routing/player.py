@@ -24,6 +24,7 @@ from benchmarks.routing.trace import Call, Spec, Trace, compiled
 from streams.core.lineage import RunId, Serial
 from streams.core.record import Envelope, Kind, parse_envelope
 from streams.core.text import decode_piece
+from streams.errors import BrokerError
 from streams.runtime.consumer import CONSUMER_CONFIG, POLL_SECONDS, headers_of
 from streams.runtime.producer import LoopProducer
 from streams.runtime.route import PromptRecord
@@ -33,6 +34,8 @@ from workers.service.router import KafkaRouter
 
 PIPELINE: Final = "benchmark"
 DEADLINE_SECONDS: Final = 900.0
+KNOWN_SECONDS_MAX: Final = 90.0
+"""Workers that are ready may wait for lanes: their group hands them over one member after another."""
 _numbers: Final = itertools.count(1)
 
 
@@ -47,10 +50,13 @@ class Played:
 
 
 class Player:
-    """`async with Player(kafka, settings, stages) as player: await player.play(specs, "descant")`."""
+    """`async with Player(kafka, settings, stages, routers=3, workers=3) as player: await player.play(specs, "descant")`."""
 
-    def __init__(self, kafka: KafkaSettings, settings: PipelineSettings, stages: Sequence[str], routers: int) -> None:
-        self._kafka, self._settings, self._stages, self._count = kafka, settings, sorted(set(stages)), routers
+    def __init__(
+        self, kafka: KafkaSettings, settings: PipelineSettings, stages: Sequence[str], *, routers: int, workers: int
+    ) -> None:
+        self._kafka, self._settings, self._stages = kafka, settings, sorted(set(stages))
+        self._count, self._workers = routers, workers
         self._run: _Run | None = None
         self._is_open = True
 
@@ -95,13 +101,17 @@ class Player:
             await asyncio.gather(*(router.close() for router in routers))
 
     async def _known(self, routers: Sequence[KafkaRouter]) -> None:
-        """Until every router has heard from every worker: at least from as many as there were at the first look."""
-        most = 0
-        async with asyncio.timeout(30):
-            while not most or any(len(r.workers(MODEL)) < most for r in routers):
-                await asyncio.sleep(0.2)
-                most = max(most, *(len(r.workers(MODEL)) for r in routers))
-            await asyncio.sleep(0.6)  # each speaks within 0.4 s
+        """Until every router hears every worker. Raises BrokerError, which says what was heard, when that takes long."""
+        deadline = time.monotonic() + KNOWN_SECONDS_MAX
+        while any(len(router.workers(MODEL)) < self._workers for router in routers):
+            if time.monotonic() > deadline:
+                heard = [[(s.worker, s.lanes) for s in router.workers(MODEL)] for router in routers]
+                raise BrokerError(
+                    f"after {KNOWN_SECONDS_MAX:.0f} s not every router hears {self._workers} workers that own lanes of "
+                    f"{MODEL}; each hears: {heard}.",
+                    code="broker.worker",
+                )
+            await asyncio.sleep(0.2)
 
     # -- texts, on a thread ----------------------------------------------------------------------------------------
 
