@@ -153,6 +153,6 @@ def errors(real: Measured, simulated: Measured) -> tuple[float, float]:
 
 
 def distance(real: Measured, simulated: Measured) -> float:
-    """What the fit makes small: logarithms, so that twice and half are equally wrong, and not their squares, so that a
-    cell that the machine was disturbed in does not bend the others."""
-    return abs(math.log(simulated.ttft / real.ttft)) + abs(math.log(simulated.throughput / real.throughput))
+    """What the fit makes small: squared logarithms, so that twice and half are equally wrong. Without the squares it did
+    worse on the cells held back (H200: 0.19 instead of 0.165)."""
+    return math.log(simulated.ttft / real.ttft) ** 2 + math.log(simulated.throughput / real.throughput) ** 2
