@@ -52,13 +52,13 @@ def test_shared_prefixes_shorten_the_first_token_only_where_they_are_long() -> N
 
 
 def test_a_stored_result_can_be_fitted_again_and_anything_else_is_refused(tmp_path: Path) -> None:
-    real = {c: m for c, m in measured(noise=0.0).items() if c.prompt == 96}
+    real = measured(noise=0.0)
     stored = calibrate.report(ABOUT, TRUE, real, calibrate.half_of(real, random.Random(1)))  # noqa: S311
     path = tmp_path / "result.json"
     path.write_text(json.dumps(stored))
     again = calibrate.refitted(path)
     assert again["hardware"] == "a processor"
-    assert again["calibration_error"] < 0.1
+    assert again["calibration_error"] < 0.05
     assert calibrate.hardware_of(again).kv_tokens == 60_000
     for nonsense in ("", "[]", "{}", json.dumps({**stored, "cells": [{"prompt": 1}]})):
         path.write_text(nonsense)
