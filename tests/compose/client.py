@@ -124,7 +124,7 @@ class PlainClient:
         message = self._open().poll(seconds)
         if message is None or message.error():
             return
-        key = (message.key() or b"").decode()  # type: ignore[union-attr]  # bytes: no deserialiser is set
+        key = (message.key() or b"").decode()
         self.counts[key] += 1
         if key in self._asked and key not in self._answered:
             value = json.loads(message.value() or b"null")

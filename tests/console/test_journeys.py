@@ -190,8 +190,8 @@ async def test_a_chat_completion_runs_the_pipeline(running: Running) -> None:
         whole = (await http.post("/v1/chat/completions", json=asked)).json()
         assert whole["object"] == "chat.completion"
         assert whole["choices"][0]["message"]["content"].count(".") >= 5
-        asked |= {"model": f"{running.pipeline}/draft", "stream": True}
-        async with http.stream("POST", "/v1/chat/completions", json=asked) as events:
+        streamed = asked | {"model": f"{running.pipeline}/draft", "stream": True}
+        async with http.stream("POST", "/v1/chat/completions", json=streamed) as events:
             lines = [line[6:] async for line in events.aiter_lines() if line.startswith("data: ")]
         assert lines[-1] == "[DONE]"
         assert sum('"content"' in line for line in lines) > 2

@@ -12,6 +12,7 @@ from confluent_kafka import Producer
 
 from streams.cli import main
 from streams.client.dead_letters import DeadLetters
+from streams.core.record import Headers
 from streams.errors import ConfigError
 from streams.runtime.topics import answers_topic, dead_letters_topic, requests_topic
 from streams.settings import KafkaSettings
@@ -44,7 +45,7 @@ async def test_a_bad_request_is_found_shown_corrected_and_answered_once(
     fixed.write_text('{"n": 2}')
     async with running(kafka, fan_out) as (pipeline, _):
         producer = Producer({"bootstrap.servers": kafka.bootstrap})
-        headers = [("traceparent", b"0" * 55), ("deadline", b"9999999999999")]
+        headers: Headers = [("traceparent", b"0" * 55), ("deadline", b"9999999999999")]
         producer.produce(requests_topic(pipeline.name), BAD, b"bad", headers=headers)
         producer.flush(30)
         await until(kafka, dead_letters_topic(pipeline.name), b"bad")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
@@ -111,7 +112,8 @@ async def test_a_busy_loop_misses_no_record_of_what_it_takes_over(kafka: KafkaFo
     owner.start()
     joined = asyncio.create_task(owner.has_joined.wait())
     try:
-        await asyncio.wait([joined, failed], timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        waited: list[asyncio.Future[Any]] = [joined, failed]
+        await asyncio.wait(waited, timeout=60, return_when=asyncio.FIRST_COMPLETED)
     finally:
         working.cancel()
         joined.cancel()

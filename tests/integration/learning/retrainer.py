@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import confluent_kafka
 from pydantic import JsonValue
@@ -80,7 +81,7 @@ def main() -> None:
     class Dying(confluent_kafka.Producer):
         """Dies when everything of a step is on the broker and only the commit is missing."""
 
-        def commit_transaction(self, *arguments: object) -> None:
+        def commit_transaction(self, *arguments: Any) -> None:
             if moment == "uncommitted" and at["phase"] == phase:
                 self.flush(10)
                 die()
@@ -95,7 +96,7 @@ def main() -> None:
 
     from learning import journal
 
-    journal.Producer = Dying  # type: ignore[misc,assignment]
+    journal.Producer = Dying  # type: ignore[attr-defined]
     from learning.job import RetrainingJob
 
     def watch(model: str, now: Phase, word: str) -> None:

@@ -35,7 +35,7 @@ def suite() -> list[Assertion]:
     def jumps(value: dict[str, Any], recent: Window[dict[str, Any]]) -> float:
         if not recent:
             return 0
-        return abs(value["n"] - sum(v["n"] for v in recent) / len(recent))
+        return abs(float(value["n"]) - sum(float(v["n"]) for v in recent) / len(recent))
 
     @assertion(on="p.s", within=4.0, lateness=LATENESS, registry=registry)
     def crowded(value: dict[str, Any], recent: Window[dict[str, Any]]) -> bool:

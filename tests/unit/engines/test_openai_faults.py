@@ -124,7 +124,7 @@ async def test_a_refused_key_is_a_setting_to_change_and_not_shown() -> None:
                 pass
     assert refused.value.code == "config.engine_key"
     assert KEY not in str(refused.value)
-    assert KEY not in repr(OpenAISettings(api_key=KEY))  # type: ignore[arg-type]
+    assert KEY not in repr(OpenAISettings(api_key=KEY))
 
 
 async def test_a_model_that_is_not_served_is_refused_with_those_that_are() -> None:

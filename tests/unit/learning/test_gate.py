@@ -71,7 +71,7 @@ def test_noise_alone_is_rarely_promoted() -> None:
 
 
 def example(name: str, value: str = "a", **more: str) -> TrainingExample:
-    return TrainingExample(id=name, example=None, value=value, **more)  # type: ignore[arg-type]
+    return TrainingExample(id=name, example=None, value=value, **more)
 
 
 @pytest.mark.parametrize(

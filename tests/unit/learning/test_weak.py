@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from learning.weak import PRIOR, Proposal, Trust, own_predictions, resolve, trust
 
 CLASSES = ("a", "b", "c")
-EXAMPLES = {str(i): {"n": i} for i in range(20)}
+EXAMPLES: dict[str, JsonValue] = {str(i): {"n": i} for i in range(20)}
 
 
 def test_precision_is_measured_on_what_people_said() -> None:

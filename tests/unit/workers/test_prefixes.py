@@ -86,7 +86,8 @@ def test_blocks_that_hang_on_an_unknown_one_are_left_out() -> None:
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("uvwxyz"), st.booleans()), max_size=40))
 def test_what_is_announced_is_in_the_engines_cache(steps: list[tuple[str, str, bool]]) -> None:
     """Random texts of two parts come and go; the engine's cache is a dictionary from a prefix to its block's name."""
-    prefixes, cache, announced = ReportedPrefixes(12), {}, set()
+    prefixes, announced = ReportedPrefixes(12), set()
+    cache: dict[str, str] = {}
     for head, tail, is_removal in steps:
         text = head * 2 * BLOCK_BYTES + tail * 2 * BLOCK_BYTES
         if is_removal:
