@@ -5,15 +5,17 @@ On a stream rows have no lasting numbers, so that what is labelled is known by i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, Final
 
 import numpy as np
 from pydantic import JsonValue
 
 from learning.errors import SelectionError
-from learning.records import LabelRequest
+from learning.labels import Labels
+from learning.records import Choice, LabelRequest, digest
 from learning.select import State, observe, registry, select, selector
 
 
@@ -31,6 +33,12 @@ class Flagged:
     features: tuple[float, ...] | None = None
     request: str | None = None
     entity: str | None = None
+    model_version: int | None = None
+    """The version that predicted it."""
+
+
+UNTAUGHT_MAX: Final = 2_000
+"""Labels that a selector still waits for; of more, the oldest teach it nothing."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,87 @@ class Pool:
         return np.array(given, float) if given and len(given) == len(self.examples) else None
 
 
+@dataclass(frozen=True)
+class Choosing:
+    """How label requests of one model are chosen among what assertions flag."""
+
+    example: Callable[[Mapping[str, Any]], Flagged | None]
+    """A standing flag, as the JSON of its record -> the example that it is about; None where that is of no use to this
+    model. Severities and flag ids are filled in. Several flags of one example give the same `id`."""
+    features: Callable[[JsonValue], Sequence[float]] | None = None
+    """What makes two examples alike, so that a batch is diverse."""
+    budget: int = 20
+    """Label requests of a round, and the most that wait at a time."""
+    points_min: int = 60
+    """A round waits until there are so many to choose from ..."""
+    quiet_seconds: float = 3_600.0
+    """... or until none has come for so long after the last one that is new: there are no more to wait for."""
+    left_over: float = 0.2
+    """A round also waits until no more than this share of the budget is unlabelled: who labels slowly is not buried."""
+    history_seconds: float = 7 * 86_400.0
+    """How old flags may be."""
+    using: str = registry.DEFAULT
+
+
+def due(choosing: Choosing, *, unlabelled: int, points: int, quiet_seconds: float | None) -> bool:
+    """Whether a round is chosen now, from so many points. `quiet_seconds`: since the last new one; None: none has come
+    since the round before. What is left over of it was flagged for an older version, as a rule, and can wait."""
+    if not points or unlabelled > choosing.left_over * choosing.budget:
+        return False
+    return points >= choosing.points_min or (quiet_seconds is not None and quiet_seconds >= choosing.quiet_seconds)
+
+
+def a_round(
+    choosing: Choosing, model: str, classes: Sequence[str], found: Iterable[Flagged], labels: Labels,
+    before: Choice | None, current: int | None, now: datetime,
+) -> tuple[Choice, list[LabelRequest]]:  # fmt: skip
+    """The next round: what the labels of earlier ones taught, and the requests. Pure: the same for the same flags,
+    labels and round, in any process.
+
+    found    what is flagged; what was asked for already is passed over
+    before   the round before
+    current  the model's version: what earlier versions were flagged for is left alone while there is enough of this one
+    """
+    asked = {r.id: _of_request(choosing, r) for r in labels.requests.values() if r.model == model}
+    fresh = {e.id: e for e in found if e.id not in asked}
+    examples = sorted((asked | fresh).values(), key=lambda e: e.id)
+    known = before.assertions if before is not None else ()
+    names = (*known, *sorted({name for e in examples for name in e.severities} - set(known)))
+    pool = Pool(examples, names)
+    state: State | None = None
+    untaught = before.untaught if before is not None else ()
+    if before is not None and before.selector == choosing.using:
+        state = before.state
+    values = {name: labels.opinion(name).value for name in untaught}
+    said = {name: value for name, value in values.items() if value is not None}
+    if said:
+        state = taught(pool, said, state, using=choosing.using)
+    number = 1 if before is None else before.round + 1
+    of_now = [name for name, e in fresh.items() if e.model_version == current]
+    stale = set(fresh) - set(of_now) if len(of_now) >= choosing.budget else set()
+    waiting = len(labels.pending(model))
+    batch = requests(
+        pool, model=model, classes=classes, budget=max(1, choosing.budget - waiting), state=state,
+        rng=np.random.default_rng([int(digest([model]), 16), number]), now=now, asked={*asked, *stale},
+        using=choosing.using, number=number,
+    )  # fmt: skip
+    left = [name for name in untaught if name not in said]
+    choice = Choice(
+        model=model, round=number, at=now, selector=choosing.using, assertions=names,
+        state=None if state is None else dict(state),
+        untaught=tuple([*left, *(r.id for r in batch)][-UNTAUGHT_MAX:]),
+    )  # fmt: skip
+    return choice, batch
+
+
+def _of_request(choosing: Choosing, request: LabelRequest) -> Flagged:
+    features = None if choosing.features is None else tuple(choosing.features(request.example))
+    return Flagged(
+        request.id, request.example, request.severities, request.flags, request.predicted, request.uncertainty,
+        features, request.request, request.entity, request.model_version,
+    )  # fmt: skip
+
+
 def requests(
     pool: Pool,
     *,
@@ -78,11 +167,12 @@ def requests(
     now: datetime,
     asked: Collection[str] = (),
     using: str = registry.DEFAULT,
-    model_version: int | None = None,
+    number: int = 1,
 ) -> list[LabelRequest]:
     """Put at most `budget` examples up for labelling, best first; none that was `asked` for (by id) before.
 
-    Raises SelectionError; UnknownNameError for a selector that nobody registered.
+    number   of the round
+    Raises   SelectionError; UnknownNameError for a selector that nobody registered
     """
     if not pool.examples:
         return []
@@ -95,9 +185,8 @@ def requests(
     return [
         LabelRequest(
             id=e.id, model=model, example=e.example, classes=tuple(classes), predicted=e.predicted,
-            model_version=model_version, flags=e.flags, severities=e.severities, uncertainty=e.uncertainty,
-            request=e.request, entity=e.entity, selector=selector(using).name,
-            round=int((state or {}).get("round", 0)) + 1, requested_at=now,
+            model_version=e.model_version, flags=e.flags, severities=e.severities, uncertainty=e.uncertainty,
+            request=e.request, entity=e.entity, selector=selector(using).name, round=number, requested_at=now,
         )
         for e in chosen
     ]  # fmt: skip

@@ -11,18 +11,8 @@ from confluent_kafka import KafkaException, Producer
 
 from learning.errors import LabelError
 from learning.labels import check
-from learning.records import (
-    MODELS,
-    JobRecord,
-    Label,
-    LabelRequest,
-    LabelSource,
-    ModelVersion,
-    Phase,
-    Record,
-    VersionState,
-)
-from learning.versions import promoted, rolled_back
+from learning.records import JobRecord, Label, LabelRequest, LabelSource, ModelVersion, Phase, Record, also_under
+from learning.versions import promoted, rolled_back, trial_ended, tried
 from learning.view import Learned, View, topics
 from streams.errors import BrokerError
 from streams.runtime.topics import ensure_topics
@@ -51,9 +41,8 @@ def publish(kafka: KafkaSettings, records: Sequence[Record]) -> None:
         producer.init_transactions(FLUSH_SECONDS)
         producer.begin_transaction()
         for record in records:
-            producer.produce(record.topic, record.encoded(), record.key)
-            if isinstance(record, ModelVersion) and record.state is VersionState.CURRENT:
-                producer.produce(MODELS, record.encoded(), record.name)
+            for key, value in [(record.key, record.encoded()), *also_under(record)]:
+                producer.produce(record.topic, value, key)
         producer.commit_transaction(FLUSH_SECONDS)
     except KafkaException as error:
         raise BrokerError(
@@ -79,6 +68,13 @@ def submit(
     check(label, request)
     publish(kafka, [label])
     return label
+
+
+def dismiss(kafka: KafkaSettings, example: str) -> LabelRequest:
+    """Say that nobody can label an example, so that it waits no longer. Raises LabelError where nobody asked."""
+    request = _request(learned(kafka), example).model_copy(update={"dismissed": True})
+    publish(kafka, [request])
+    return request
 
 
 def withdraw(kafka: KafkaSettings, example: str, *, labeller: str) -> Label:
@@ -107,19 +103,30 @@ def retrain(kafka: KafkaSettings, model: str) -> JobRecord:
 
 
 def promote(kafka: KafkaSettings, model: str, version: int) -> Sequence[ModelVersion]:
-    """Make a version current. Returns the records written; none where it is current already. Raises TrainingError."""
+    """Make a version current. Returns those that changed; none where it is current already. Raises TrainingError."""
     return _write(kafka, promoted(learned(kafka).known(model), version))
 
 
 def roll_back(kafka: KafkaSettings, model: str) -> Sequence[ModelVersion]:
-    """Put the current version's parent back. Returns the records written. Raises TrainingError where it has none."""
+    """Put the current version's parent back. Returns those that changed. Raises TrainingError where it has none."""
     return _write(kafka, rolled_back(learned(kafka).known(model)))
 
 
-def _write(kafka: KafkaSettings, records: Sequence[ModelVersion]) -> Sequence[ModelVersion]:
+def try_out(kafka: KafkaSettings, model: str, version: int, share: float) -> Sequence[ModelVersion]:
+    """Give a version a share of the traffic, beside the current one. Returns those that changed. Raises
+    TrainingError."""
+    return _write(kafka, tried(learned(kafka).known(model), version, share))
+
+
+def end_trial(kafka: KafkaSettings, model: str) -> Sequence[ModelVersion]:
+    """Take its share from the canary. Returns those that changed. Raises TrainingError where there is none."""
+    return _write(kafka, trial_ended(learned(kafka).known(model)))
+
+
+def _write(kafka: KafkaSettings, records: Sequence[Record]) -> Sequence[ModelVersion]:
     if records:
         publish(kafka, records)
-    return records
+    return [record for record in records if isinstance(record, ModelVersion)]
 
 
 def _request(known: Learned, example: str) -> LabelRequest:

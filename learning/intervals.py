@@ -23,6 +23,16 @@ def wilson(successes: int, n: int) -> Interval:
     return Interval(value=share, low=max(0.0, middle - half), high=min(1.0, middle + half), n=n)
 
 
+def mean(values: ArrayLike) -> Interval:
+    """Mean of (n,) measurements with its 95 % interval by the normal approximation: for means over seeds."""
+    found = np.asarray(values, float)
+    if not found.size:
+        return Interval(value=0.0, low=0.0, high=0.0, n=0)
+    half = Z95 * float(found.std(ddof=1)) / math.sqrt(found.size) if found.size > 1 else 0.0
+    middle = float(found.mean())
+    return Interval(value=middle, low=middle - half, high=middle + half, n=int(found.size))
+
+
 def paired_gain(before: ArrayLike, after: ArrayLike, rng: np.random.Generator) -> Interval:
     """Mean of after − before, (n,) each, with a 95 % bootstrap interval over the pairs."""
     gap = np.asarray(after, float) - np.asarray(before, float)

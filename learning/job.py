@@ -13,28 +13,27 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 import structlog
-from confluent_kafka import Consumer, TopicPartition
 
 from learning import phases
 from learning.artefacts import Store
-from learning.journal import RETRAINING, FencedError, Journal
-from learning.records import JOBS, JobRecord, ModelVersion, Phase, Verdict
+from learning.journal import RETRAINING
+from learning.member import Member
+from learning.records import JOBS, JobRecord, ModelVersion, Phase, Record, Verdict
+from learning.replay import recent
 from learning.training import Recipe
 from learning.trigger import Due, Seen, due
 from learning.versions import current_of, versions
-from learning.view import PARTITIONS, View, topics
+from learning.view import View, topics
 from streams import metrics
-from streams.core.partition import partition_of
 from streams.errors import BrokerError, DescantError
-from streams.runtime.consumer import CONSUMER_CONFIG
 from streams.runtime.places import places_of
-from streams.runtime.topics import ensure_topics, set_session_timeouts
-from streams.settings import KafkaSettings, PipelineSettings
+from streams.runtime.topics import ensure_topics
+from streams.settings import KafkaSettings
 
 POLL_SECONDS: Final = 0.1
 MEASURE_SECONDS: Final = 1.0
@@ -45,7 +44,7 @@ OPEN: Final = (Phase.SNAPSHOT, Phase.TRAINED, Phase.GATED)
 Watch = Callable[[str, Phase, str], None]
 """(model, phase, "begins" or "done" or why it failed): for progress lines."""
 
-_Result = Future[tuple[JobRecord, Sequence[ModelVersion]]]
+_Result = Future[tuple[JobRecord, Sequence[Record]]]
 
 log = structlog.get_logger(__name__)
 
@@ -57,12 +56,6 @@ class _Step:
     recipe: Recipe
     phase: Phase
     result: _Result
-
-
-@dataclass
-class _Owned:
-    journal: Journal
-    steps: dict[str, _Step] = field(default_factory=dict)
 
 
 def next_phase(recipe: Recipe, view: View, now: float) -> tuple[Phase, Due] | None:
@@ -93,17 +86,13 @@ class RetrainingJob:
         group: str = RETRAINING,
     ) -> None:  # fmt: skip
         ensure_topics(kafka, topics())
-        set_session_timeouts(kafka, [group], PipelineSettings())
         self._recipes: Final = recipes
         self._store: Final = store
         self._kafka: Final = kafka
-        self._group: Final = group
         self._watch: Final[Watch] = watch or (lambda model, phase, word: None)
         self._view: Final = View(kafka)
-        self._consumer: Final = Consumer(
-            {**kafka.client(), **CONSUMER_CONFIG, "group.id": group, "auto.offset.reset": "latest"}
-        )
-        self._owned: Final[dict[int, _Owned]] = {}
+        self._member: Final = Member(kafka, group, JOBS, on_gain=self._view.catch_up, on_loss=self._forget)
+        self._steps: dict[str, _Step] = {}
         # One thread: two trainings at once would only slow each other down. Polling goes on beside it, so that a long
         # fit does not cost the group membership.
         self._pool: Final = ThreadPoolExecutor(1, thread_name_prefix="retraining")
@@ -117,33 +106,20 @@ class RetrainingJob:
         self._stopping = True
 
     def run(self) -> None:
-        self._join()
+        self._member.join()
         try:
             while not self._stopping:
-                # The journal is read through the view; the group is there for ownership, and its poll keeps
-                # membership.
-                self._consumer.poll(POLL_SECONDS)
+                self._member.poll(POLL_SECONDS)
                 self._view.poll(0)
                 self.advance()
                 self._measure(time.monotonic())
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
-            self._consumer.close()
+            self._member.close()
             self._view.close()
 
-    def _join(self) -> None:
-        self._consumer.subscribe([JOBS], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
-
-    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        for place in partitions:
-            # In this order: the predecessor is fenced, then what it had committed is read.
-            self._owned[place.partition] = _Owned(Journal(self._kafka, self._group, place.partition))
-        self._view.catch_up()
-        log.info("owns", partitions=sorted(self._owned))
-
-    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        for place in partitions:
-            self._owned.pop(place.partition, None)
+    def _forget(self) -> None:
+        self._steps = {model: step for model, step in self._steps.items() if self._member.owns(model)}
 
     def _measure(self, now: float) -> None:
         if now - self._measured_at < MEASURE_SECONDS:
@@ -157,19 +133,18 @@ class RetrainingJob:
     def advance(self) -> None:
         """One look at each owned model: take a finished phase in, or begin the next."""
         for recipe in self._recipes:
-            owned = self._owned.get(partition_of(recipe.name.encode(), PARTITIONS))
-            if owned is None:
+            if not self._member.owns(recipe.name):
                 continue
-            step = owned.steps.get(recipe.name)
+            step = self._steps.get(recipe.name)
             if step is None:
                 found = next_phase(recipe, self._view, time.time())
                 if found is not None:
-                    self._begin(owned, recipe, *found)
+                    self._begin(recipe, *found)
             elif step.result.done():
-                del owned.steps[recipe.name]
-                self._finish(owned, step)
+                del self._steps[recipe.name]
+                self._finish(step)
 
-    def _begin(self, owned: _Owned, recipe: Recipe, phase: Phase, why: Due) -> None:
+    def _begin(self, recipe: Recipe, phase: Phase, why: Due) -> None:
         self._watch(recipe.name, phase, "begins")
         learned = self._view.learned
         known = tuple(learned.known(recipe.name))
@@ -179,7 +154,7 @@ class RetrainingJob:
             future = self._published(learned.jobs[recipe.name], known)
         else:
             future = self._pool.submit(self._run_phase, recipe, learned.jobs[recipe.name], phase, known)
-        owned.steps[recipe.name] = _Step(recipe, phase, future)
+        self._steps[recipe.name] = _Step(recipe, phase, future)
 
     def _snapshot(self, recipe: Recipe, why: Due) -> JobRecord:
         """On the polling thread: the labels change there while records come in."""
@@ -197,14 +172,15 @@ class RetrainingJob:
 
     def _run_phase(
         self, recipe: Recipe, job: JobRecord, phase: Phase, known: Sequence[ModelVersion]
-    ) -> tuple[JobRecord, Sequence[ModelVersion]]:
+    ) -> tuple[JobRecord, Sequence[Record]]:
         current = current_of(known)
         try:
             if phase is Phase.TRAINED and job.snapshot is not None:
                 update = {"artefact": phases.train(recipe, job.snapshot, current, self._store)}
                 return job.model_copy(update={"phase": phase, **update}), ()
             assert job.artefact is not None  # noqa: S101 the journal's order
-            verdict = phases.gate(recipe, job.artefact, current, self._store)
+            traffic = () if recipe.traffic is None else recent(self._kafka, recipe.traffic)
+            verdict = phases.gate(recipe, job.artefact, current, self._store, traffic)
             return job.model_copy(update={"phase": phase, "gate": verdict}), ()
         except DescantError as error:
             log.error("retraining failed", model=recipe.name, phase=phase.value, code=error.code, at=places_of(error))
@@ -218,26 +194,18 @@ class RetrainingJob:
             return _ready(_failed(job, error), ())
         return _ready(job.model_copy(update={"phase": Phase.PUBLISHED}), records)
 
-    def _finish(self, owned: _Owned, step: _Step) -> None:
+    def _finish(self, step: _Step) -> None:
         job, published = step.result.result()
-        place = TopicPartition(JOBS, partition_of(job.model.encode(), PARTITIONS))
-        offset = max(0, int(self._consumer.position([place])[0].offset))
         try:
-            owned.journal.write(job, published, offset, self._consumer.consumer_group_metadata())
-        except FencedError as error:
-            log.warning("another process owns this model now", model=job.model, reason=str(error))
-            # Leave and join anew: whatever this member believes that it owns, the coordinator says it again.
-            self._owned.clear()
-            self._consumer.unsubscribe()
-            self._join()
-            return
+            written = self._member.write(job.model, (*published, job))
         except BrokerError as error:
             log.warning("will try again", model=job.model, reason=str(error))
             return
-        self._view.catch_up()
-        if job.phase not in OPEN:
-            metrics.RETRAININGS.labels(job.model, _outcome(job)).inc()
-        self._watch(job.model, job.phase, job.reason or "" if job.phase is Phase.FAILED else "done")
+        if written:
+            self._view.catch_up()
+            if job.phase not in OPEN:
+                metrics.RETRAININGS.labels(job.model, _outcome(job)).inc()
+            self._watch(job.model, job.phase, job.reason or "" if job.phase is Phase.FAILED else "done")
 
 
 def _outcome(job: JobRecord) -> str:
@@ -250,7 +218,7 @@ def _failed(job: JobRecord, error: DescantError) -> JobRecord:
     return job.model_copy(update={"phase": Phase.FAILED, "reason": f"[{error.code}] {error}"})
 
 
-def _ready(job: JobRecord, versions: Sequence[ModelVersion]) -> _Result:
+def _ready(job: JobRecord, versions: Sequence[Record]) -> _Result:
     future: _Result = Future()
     future.set_result((job, versions))
     return future

@@ -1,8 +1,8 @@
-"""The writer of journal and model records: one transaction a step, fenced twice.
+"""The writer of what is decided about models: one transaction a step, fenced twice.
 
-A job's owner is the member of the retraining group that holds the partition of `learning.jobs` where its model's key
-lies. The transactional id is that partition's, so a successor's `init_transactions` shuts the predecessor out; and
-offsets go along with the group's metadata, so a member that lost the partition without noticing is refused.
+A model's owner is the member of the group that holds the partition where the model's key lies. The transactional id is
+that partition's, so a successor's `init_transactions` shuts the predecessor out; and offsets go along with the group's
+metadata, so a member that lost the partition without noticing is refused.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
-from learning.records import JOBS, MODELS, JobRecord, ModelVersion, Record, VersionState
+from learning.records import Record, also_under
 from streams.errors import BrokerError
 from streams.runtime.consumer import NOT_MEMBER
 from streams.settings import KafkaSettings
 
 RETRAINING: Final = "learning.retraining"
 """The consumer group of retraining jobs, and how their transactional ids begin."""
+CHOOSING: Final = "learning.choosing"
+"""The same of the processes that choose what to label."""
 
 CALL_SECONDS: Final = 20.0
 
@@ -32,10 +34,9 @@ class FencedError(Exception):
 
 
 class Journal:
-    """Of one partition of `learning.jobs`. Blocking; one thread."""
+    """Of one partition. Blocking; one thread."""
 
     def __init__(self, kafka: KafkaSettings, group: str, partition: int) -> None:
-        self._partition: Final = partition
         self._producer: Final = Producer(
             {
                 **kafka.client(),
@@ -47,25 +48,20 @@ class Journal:
         )
         self._call(self._producer.init_transactions, CALL_SECONDS)
 
-    def write(self, job: JobRecord | None, versions: Sequence[ModelVersion], offset: int, group: Any) -> None:
-        """All of it or nothing. `offset`: the partition's committed place, `group`: the consumer's group metadata.
+    def write(self, records: Sequence[Record], place: TopicPartition, group: Any) -> None:
+        """All of it or nothing. `place`: what the group commits, `group`: the consumer's group metadata.
 
         Raises FencedError, or BrokerError where Kafka cannot be reached; the step is then simply done again.
         """
         try:
             self._producer.begin_transaction()
-            for record in (*versions, *([] if job is None else [job])):
-                self._produce(record)
-            place = TopicPartition(JOBS, self._partition, offset)
+            for record in records:
+                for key, value in [(record.key, record.encoded()), *also_under(record)]:
+                    self._producer.produce(record.topic, value, key)
             self._producer.send_offsets_to_transaction([place], group, CALL_SECONDS)
             self._producer.commit_transaction(CALL_SECONDS)
         except KafkaException as error:
             raise self._gone(error) from error
-
-    def _produce(self, record: Record) -> None:
-        self._producer.produce(record.topic, record.encoded(), record.key)
-        if isinstance(record, ModelVersion) and record.state is VersionState.CURRENT:
-            self._producer.produce(MODELS, record.encoded(), record.name)
 
     def _gone(self, error: KafkaException) -> Exception:
         reason = error.args[0]

@@ -70,7 +70,11 @@ class Labels:
 
     def pending(self, model: str | None = None) -> list[LabelRequest]:
         """Requests that nobody has answered, oldest first."""
-        found = [r for r in self.requests.values() if model in {None, r.model} and not self.opinion(r.id).labels]
+        found = [
+            r
+            for r in self.requests.values()
+            if model in {None, r.model} and not r.dismissed and not self.opinion(r.id).labels
+        ]
         return sorted(found, key=lambda r: (r.requested_at, r.id))
 
     def count(self, model: str) -> int:
@@ -129,14 +133,13 @@ def check(label: Label, request: LabelRequest | None) -> None:
         )
 
 
-def precision(labels: Labels, judged: Iterable[str] | None = None) -> Mapping[str, tuple[int, int]]:
-    """By assertion: (confirmed, judged) flags. A flag is judged when its example has a majority label, and
-    confirmed when that label is not what the model predicted."""
+def precision(labels: Labels, model: str | None = None) -> Mapping[str, tuple[int, int]]:
+    """By assertion: (confirmed, judged) flags, of one model or of all. A flag is judged when its example has a majority
+    label, and confirmed when that label is not what the model predicted."""
     found: dict[str, list[int]] = {}
-    for name in labels.requests if judged is None else judged:
-        request = labels.requests[name]
+    for name, request in labels.requests.items():
         value = labels.opinion(name).value
-        if value is None or request.predicted is None:
+        if value is None or request.predicted is None or model not in {None, request.model}:
             continue
         for assertion in request.severities:
             confirmed, total = found.setdefault(assertion, [0, 0])

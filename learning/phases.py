@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+from pydantic import JsonValue
 
 from learning.artefacts import Store
 from learning.errors import TrainingError
@@ -61,17 +62,20 @@ def train(recipe: Recipe, snapshot: ArtefactRef, current: ModelVersion | None, s
     return store.put(recipe.name, content, format=recipe.trainer.format)
 
 
-def gate(recipe: Recipe, artefact: ArtefactRef, current: ModelVersion | None, store: Store) -> GateResult:
-    """Judge the stored candidate against the stored current version; the same inputs give the same verdict."""
+def gate(
+    recipe: Recipe, artefact: ArtefactRef, current: ModelVersion | None, store: Store, traffic: Sequence[JsonValue] = ()
+) -> GateResult:
+    """Judge the stored candidate against the stored current version, both on the held-out examples and on recorded
+    traffic; the same inputs give the same verdict."""
     held_out = tuple(recipe.held_out())
     truth = [e.value for e in held_out]
-    candidate = _answers(recipe, recipe.trainer.load(store.get(artefact)))
-    before = None if current is None else _answers(recipe, recipe.trainer.load(store.get(current.artefact)))
+    replay = [*recipe.replay(), *traffic]
+    candidate = _answers(recipe, recipe.trainer.load(store.get(artefact)), replay)
+    before = None if current is None else _answers(recipe, recipe.trainer.load(store.get(current.artefact)), replay)
     return judge(recipe.gate, truth, candidate, before, np.random.default_rng(0))
 
 
-def _answers(recipe: Recipe, model: Predictor) -> Answers:
-    replay = list(recipe.replay())
+def _answers(recipe: Recipe, model: Predictor, replay: Sequence[JsonValue]) -> Answers:
     said = model.predict(replay)
     firings = {
         name: sum(fires(e, p) > 0 for e, p in zip(replay, said, strict=True)) / max(1, len(replay))

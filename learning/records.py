@@ -18,6 +18,7 @@ LABEL_REQUESTS = "learning.label-requests"
 LABELS = "learning.labels"
 MODELS = "learning.models"
 JOBS = "learning.jobs"
+CHOICES = "learning.choices"
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -72,6 +73,8 @@ class LabelRequest(Record):
     selector: str = "by-hand"
     round: int = 0
     requested_at: AwareDatetime
+    dismissed: bool = False
+    """Nobody can label it: it waits no longer."""
 
     @property
     def key(self) -> str:
@@ -202,6 +205,7 @@ class GateResult(BaseModel):
 
 class VersionState(enum.StrEnum):
     CANDIDATE = "candidate"  # waits for a person: verdict ask
+    CANARY = "canary"  # a share of the traffic is its own
     CURRENT = "current"
     HELD = "held"  # the gate refused it
     RETIRED = "retired"  # was current
@@ -227,6 +231,8 @@ class ModelVersion(Record):
     job: str
     """The retraining job that made it: the same job never makes two."""
     created_at: AwareDatetime
+    share: float | None = Field(default=None, gt=0, lt=1)
+    """Of the traffic, while it is a canary."""
 
     @property
     def key(self) -> str:
@@ -262,6 +268,50 @@ class JobRecord(Record):
     def key(self) -> str:
         # A request by hand has a key of its own, so that compaction never drops the open job's journal for it.
         return f"{self.model}@asked" if self.phase is Phase.ASKED else self.model
+
+
+class Choice(Record):
+    """How far choosing for a model is. It is written in one transaction with the label requests of its round, so that a
+    round is there once or not at all."""
+
+    topic = CHOICES
+    model: Name
+    round: int = Field(ge=1)
+    at: AwareDatetime
+    selector: str
+    assertions: tuple[str, ...]
+    """The columns that the state knows, in their order."""
+    state: dict[str, JsonValue] | None = None
+    """What labels of earlier rounds taught the selector."""
+    untaught: tuple[Name, ...] = ()
+    """Examples that were put up for labelling and whose labels the state does not know yet."""
+
+    @property
+    def key(self) -> str:
+        return self.model
+
+
+class Canary(Record):
+    """Which version takes a share of a model's traffic beside the current one; none where `version` is None."""
+
+    topic = MODELS
+    model: Name
+    version: ModelVersion | None
+
+    @property
+    def key(self) -> str:
+        return canary_key(self.model)
+
+
+def canary_key(model: str) -> str:
+    return f"{model}@canary"
+
+
+def also_under(record: Record) -> list[tuple[str, bytes]]:
+    """Further keys of a record, with their values: the current version lies under its model's name as well."""
+    if isinstance(record, ModelVersion) and record.state is VersionState.CURRENT:
+        return [(record.name, record.encoded())]
+    return []
 
 
 def digest(parts: Sequence[str]) -> str:

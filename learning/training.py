@@ -19,9 +19,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 from skops.io import dumps, get_untrusted_types, loads
 
+from learning.choosing import Choosing
 from learning.errors import ArtefactError, TrainingError, UnknownNameError
 from learning.gate import GatePolicy
 from learning.records import TrainingExample
+from learning.replay import Traffic
 from learning.trigger import TriggerPolicy
 
 GROUP = "descant.trainers"
@@ -138,9 +140,13 @@ class Recipe:
     """What the gate judges on; never trained on, and labels of these examples are left out of every
     snapshot."""
     replay: Callable[[], Sequence[JsonValue]] = tuple
-    """Recorded traffic for the assertions' rates."""
+    """Examples for the assertions' rates ..."""
+    traffic: Traffic | None = None
+    """... and a topic whose newest records are replayed as well."""
     assertions: Mapping[str, Callable[[JsonValue, str], float]] = field(default_factory=dict)
     """(example, predicted class) -> severity; 0 abstains."""
+    choosing: Choosing | None = None
+    """How flags become label requests; None: something else asks for labels."""
     trigger: TriggerPolicy = field(default_factory=TriggerPolicy)
     gate: GatePolicy = field(default_factory=GatePolicy)
 

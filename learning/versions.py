@@ -7,10 +7,10 @@ from datetime import datetime
 
 from learning.artefacts import Store
 from learning.errors import TrainingError
-from learning.records import JobRecord, ModelVersion, Phase, TrainingSet, Verdict, VersionState
+from learning.records import Canary, JobRecord, ModelVersion, Phase, Record, TrainingSet, Verdict, VersionState
 
 
-def versions(job: JobRecord, known: Sequence[ModelVersion], now: datetime, store: Store) -> list[ModelVersion]:
+def versions(job: JobRecord, known: Sequence[ModelVersion], now: datetime, store: Store) -> list[Record]:
     """The records that publish a gated job: the new version and, where it is promoted, the retired one. None where
     the job has published already."""
     assert job.phase is Phase.GATED and job.snapshot and job.artefact and job.gate  # noqa: S101, PT018 the journal's order
@@ -36,23 +36,18 @@ def versions(job: JobRecord, known: Sequence[ModelVersion], now: datetime, store
         job=job.job,
         created_at=now,
     )
-    return retiring(current, new) if state is VersionState.CURRENT else [new]
+    return retiring(known, new) if state is VersionState.CURRENT else [new]
 
 
-def promoted(known: Sequence[ModelVersion], version: int) -> list[ModelVersion]:
+def promoted(known: Sequence[ModelVersion], version: int) -> list[Record]:
     """The records that make a version current by a person's word. Raises TrainingError where it is not there."""
-    current = current_of(known)
-    chosen = next((v for v in known if v.version == version), None)
-    if chosen is None:
-        raise TrainingError(
-            f"there is no version {version}. `descant models list` shows them.", code="learning.models.unknown"
-        )
-    if current is not None and current.version == version:
+    chosen = _version(known, version)
+    if chosen.state is VersionState.CURRENT:
         return []
-    return retiring(current, chosen.model_copy(update={"state": VersionState.CURRENT}))
+    return retiring(known, chosen.model_copy(update={"state": VersionState.CURRENT, "share": None}))
 
 
-def rolled_back(known: Sequence[ModelVersion]) -> list[ModelVersion]:
+def rolled_back(known: Sequence[ModelVersion]) -> list[Record]:
     """The records that put the current version's parent back. Raises TrainingError where it has none."""
     current = current_of(known)
     before = next((v for v in known if current is not None and v.version == current.parent), None)
@@ -64,9 +59,53 @@ def rolled_back(known: Sequence[ModelVersion]) -> list[ModelVersion]:
     ]
 
 
-def retiring(current: ModelVersion | None, new: ModelVersion) -> list[ModelVersion]:
+def tried(known: Sequence[ModelVersion], version: int, share: float) -> list[Record]:
+    """The records that give a version a share of the traffic; another canary steps down. Raises TrainingError."""
+    chosen, current = _version(known, version), current_of(known)
+    if current is None or chosen.version == current.version:
+        raise TrainingError(
+            "a canary runs beside the current version. Promote a first version, or try another than the current one.",
+            code="learning.models.canary",
+        )
+    if not 0 < share < 1:
+        raise TrainingError(f"a share is between 0 and 1, not {share:g}.", code="learning.models.canary")
+    new = chosen.model_copy(update={"state": VersionState.CANARY, "share": share})
+    others = [v for v in _stepped_down(known) if v.version != version]
+    return [*others, new, Canary(model=new.name, version=new)]
+
+
+def trial_ended(known: Sequence[ModelVersion]) -> list[Record]:
+    """The records that take its share from the canary. Raises TrainingError where there is none."""
+    down = _stepped_down(known)
+    if not down:
+        raise TrainingError("no version takes a share of the traffic.", code="learning.models.canary")
+    return [*down, Canary(model=down[0].name, version=None)]
+
+
+def retiring(known: Sequence[ModelVersion], new: ModelVersion) -> list[Record]:
+    """A version becomes current: the one before retires, and whatever was tried beside it is over."""
+    current = current_of(known)
     retired = [] if current is None else [current.model_copy(update={"state": VersionState.RETIRED})]
-    return [*retired, new]
+    down = _stepped_down(known)
+    over = [Canary(model=new.name, version=None)] if down else []
+    return [*retired, *(v for v in down if v.version != new.version), new, *over]
+
+
+def _stepped_down(known: Sequence[ModelVersion]) -> list[ModelVersion]:
+    return [
+        v.model_copy(update={"state": VersionState.CANDIDATE, "share": None})
+        for v in known
+        if v.state is VersionState.CANARY
+    ]
+
+
+def _version(known: Sequence[ModelVersion], version: int) -> ModelVersion:
+    chosen = next((v for v in known if v.version == version), None)
+    if chosen is None:
+        raise TrainingError(
+            f"there is no version {version}. `descant models list` shows them.", code="learning.models.unknown"
+        )
+    return chosen
 
 
 def current_of(known: Sequence[ModelVersion]) -> ModelVersion | None:

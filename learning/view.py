@@ -12,11 +12,25 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # re-e
 
 from learning.errors import LabelError
 from learning.labels import Labels
-from learning.records import JOBS, LABEL_REQUESTS, LABELS, MODELS, JobRecord, Label, LabelRequest, ModelVersion, Phase
+from learning.records import (
+    CHOICES,
+    JOBS,
+    LABEL_REQUESTS,
+    LABELS,
+    MODELS,
+    Choice,
+    JobRecord,
+    Label,
+    LabelRequest,
+    ModelVersion,
+    Phase,
+    canary_key,
+)
+from learning.watermarks import watermarks
 from streams.errors import BrokerError
 from streams.settings import KafkaSettings
 
-TOPICS: Final = (LABEL_REQUESTS, LABELS, MODELS, JOBS)
+TOPICS: Final = (LABEL_REQUESTS, LABELS, MODELS, JOBS, CHOICES)
 
 VIEW_GROUP: Final = "learning.view"
 """Never joined and never committed to; the client asks for its coordinator all the same."""
@@ -32,7 +46,7 @@ def topics(replication: int = 1) -> list[NewTopic]:
     """Compacted where the newest record of a key is all that counts; labels are kept, every one of them."""
     compacted = {"cleanup.policy": "compact"}
     kept = {"cleanup.policy": "delete", "retention.ms": "-1"}
-    configs = {LABEL_REQUESTS: compacted, LABELS: kept, MODELS: compacted, JOBS: compacted}
+    configs = {LABEL_REQUESTS: compacted, LABELS: kept, MODELS: compacted, JOBS: compacted, CHOICES: compacted}
     return [NewTopic(t, PARTITIONS, replication, config=c) for t, c in configs.items()]
 
 
@@ -47,6 +61,8 @@ class Learned:
     """By model, the newest record of the newest job."""
     asked: dict[str, JobRecord] = field(default_factory=dict)
     """By model, a request by hand that no job has served yet."""
+    choices: dict[str, Choice] = field(default_factory=dict)
+    """By model, its newest round of choosing."""
     refused: list[tuple[str, LabelError]] = field(default_factory=list)
 
     def fold(self, topic: str, key: bytes | None, value: bytes | None) -> None:
@@ -64,7 +80,10 @@ class Learned:
             self.labels.ask(LabelRequest.read(value))
         elif topic == LABELS:
             self.labels.say(Label.read(value))
-        elif topic == MODELS and "@" in name:
+        elif topic == CHOICES:
+            choice = Choice.read(value)
+            self.choices[choice.model] = choice
+        elif topic == MODELS and "@" in name and name != canary_key(name.partition("@")[0]):
             version = ModelVersion.read(value)
             self.versions.setdefault(version.name, {})[version.version] = version
         elif topic == JOBS:
@@ -76,6 +95,11 @@ class Learned:
             if asked is not None and asked.job == job.job:
                 del self.asked[job.model]
             self.jobs[job.model] = job
+
+    @property
+    def models(self) -> set[str]:
+        """All that any record names."""
+        return {r.model for r in self.labels.requests.values()} | set(self.versions) | set(self.jobs)
 
     def known(self, model: str) -> Sequence[ModelVersion]:
         return [v for _, v in sorted(self.versions.get(model, {}).items())]
@@ -108,7 +132,7 @@ class View:
         # An end is the last *stable* offset's for a reader of committed records, so that a transaction that is still
         # open does not hold this up: what it writes comes with a later call.
         for place in self._places:
-            low, high = self._consumer.get_watermark_offsets(place, timeout=CALL_SECONDS)
+            low, high = watermarks(self._consumer, place, seconds_max)
             self._wait_for(place.topic, place.partition, low, high, seconds_max)
         return self.learned
 

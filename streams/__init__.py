@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from streams.errors import DescantError
 
 if TYPE_CHECKING:
-    from streams.flow import Chunk, Drop, Failed, Pipeline, Prompt, Stage, Stream, hints
+    from streams.flow import Chunk, Drop, Failed, Pipeline, Prompt, Resource, Stage, Stream, hints
 else:
 
     def __getattr__(name: str) -> object:
@@ -17,4 +17,4 @@ else:
         return getattr(flow, name)
 
 
-__all__ = ["Chunk", "DescantError", "Drop", "Failed", "Pipeline", "Prompt", "Stage", "Stream", "hints"]
+__all__ = ["Chunk", "DescantError", "Drop", "Failed", "Pipeline", "Prompt", "Resource", "Stage", "Stream", "hints"]

@@ -172,6 +172,32 @@ RETRAININGS: Final = Counter(
     ["model", "outcome"],
 )  # fmt: skip
 
+MODEL_VERSION: Final = Gauge(
+    "descant_model_version",
+    "Version that this process serves with, by role: current (0: none was promoted yet) or canary (0: there is none).",
+    ["model", "role"],
+)
+MODEL_REFUSED: Final = Counter(
+    "descant_model_refused",
+    "Versions that this process could not load, by reason; the version before goes on. Restore the artefact, or roll "
+    "back.",
+    ["model", "reason"],
+)
+JUDGED: Final = Gauge(
+    "descant_assertion_judged", "Flags of the assertion whose example people have labelled.", ["model", "assertion"]
+)
+CONFIRMED: Final = Gauge(
+    "descant_assertion_confirmed",
+    "Those of them whose label is not what the model had said: confirmed ÷ judged is the assertion's precision.",
+    ["model", "assertion"],
+)
+FIRES: Final = Gauge(
+    "descant_assertion_fires",
+    "Share of replayed traffic on which the assertion fires, with the version before (role parent) and with the "
+    "current one.",
+    ["model", "assertion", "role"],
+)
+
 # -- the console ------------------------------------------------------------------------------------------------------
 
 HTTP_SECONDS: Final = Histogram(

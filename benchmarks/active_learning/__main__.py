@@ -60,6 +60,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.active_learning", description=__doc__)
     parser.add_argument("--seeds", type=int, default=24, help="how many (default 24; about 10 s of CPU each)")
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that share the seeds; 0: as many as cores")
     parser.add_argument("--tasks", default=",".join(task.name for task in TASKS))
     parser.add_argument("--selector", default=registry.DEFAULT, help=f"one of {', '.join(registry.names())}")
     parser.add_argument("--also", default="bandit", help="further selectors to show, by comma")
@@ -83,7 +84,7 @@ def main() -> int:
         selectors = {name: selector(name) for name in names}
         for task in tasks:
             begun = time.perf_counter()
-            found[task.name] = curves(task, selectors, seeds)
+            found[task.name] = curves(task, selectors, seeds, options.jobs or os.cpu_count() or 1)
             answer[task.name] = figures(found[task.name], options.selector)
             print(
                 f"{task.name}: {task.about}; {len(seeds)} seeds, {time.perf_counter() - begun:.0f} s",

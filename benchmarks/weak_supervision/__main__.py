@@ -15,6 +15,8 @@ import os
 import sys
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: small matrices gain nothing
 
@@ -28,14 +30,20 @@ from learning.records import Verdict
 from streams.errors import DescantError
 
 
-def outcomes(task: Task, seeds: range) -> tuple[list[Outcome], list[Outcome]]:
+def outcomes(task: Task, seeds: range, jobs: int) -> tuple[list[Outcome], list[Outcome]]:
     """Without and with 40 labels to check the rules by."""
-    found: tuple[list[Outcome], list[Outcome]] = ([], [])
-    for seed in seeds:
-        world = task.deal(np.random.default_rng([seed, 0]))
-        for kept, checked in zip(found, (False, True), strict=True):
-            kept.append(run(world, np.random.default_rng([seed, 2]), checked=checked))
-    return found
+    if jobs > 1:
+        with ProcessPoolExecutor(jobs) as pool:
+            found = list(pool.map(partial(of_seed, task), seeds))
+    else:
+        found = [of_seed(task, seed) for seed in seeds]
+    return [assumed for assumed, _ in found], [checked for _, checked in found]
+
+
+def of_seed(task: Task, seed: int) -> tuple[Outcome, Outcome]:
+    world = task.deal(np.random.default_rng([seed, 0]))
+    assumed, checked = (run(world, np.random.default_rng([seed, 2]), checked=each) for each in (False, True))
+    return assumed, checked
 
 
 def gain(found: list[Outcome], *, gated: bool) -> float:
@@ -65,6 +73,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.weak_supervision", description=__doc__)
     parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that share the seeds; 0: as many as cores")
     parser.add_argument("--tasks", default=",".join(task.name for task in TASKS))
     parser.add_argument("--quick", action="store_true", help="3 seeds: a look, no evidence")
     parser.add_argument("--json", action="store_true", help="only the JSON line on stdout; progress goes to stderr")
@@ -80,7 +89,8 @@ def main() -> int:
     try:
         for task in (task for task in TASKS if task.name in wanted):
             begun = time.perf_counter()
-            answer[task.name] = figures(*outcomes(task, range(options.first_seed, options.first_seed + count)))
+            seeds = range(options.first_seed, options.first_seed + count)
+            answer[task.name] = figures(*outcomes(task, seeds, options.jobs or os.cpu_count() or 1))
             shown = ", ".join(f"{k} {v}" for k, v in answer[task.name].items())
             print(f"{task.name}: {shown}; {time.perf_counter() - begun:.0f} s", file=progress, flush=True)
     except DescantError as error:

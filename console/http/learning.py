@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from console.http.streams import HubOf
 from learning.records import JobRecord, Label, LabelRequest, ModelVersion
 from learning.view import Learned
+from learning.worth import Worth, worth
 
 router = APIRouter(prefix="/v1", tags=["learning"])
 
@@ -37,14 +38,6 @@ class NewLabel(BaseModel):
     """Who says so; a later label of the same labeller replaces this one."""
 
 
-class Precision(BaseModel):
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-    assertion: str
-    confirmed: int
-    """Flags whose example people labelled otherwise than the model."""
-    judged: int
-
-
 class ModelView(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
     name: str
@@ -62,7 +55,7 @@ class Learning(BaseModel):
     model_config = ConfigDict(frozen=True)
     is_there: bool
     models: list[ModelView]
-    precision: list[Precision]
+    assertions: list[Worth]
 
 
 @router.get("/label-requests")
@@ -80,10 +73,9 @@ async def submit_label(label: NewLabel, hub: HubOf) -> Label:
 
 @router.get("/model-versions")
 async def list_versions(hub: HubOf) -> Learning:
-    """Every version of every model with its gate result, and how precise assertions have been."""
+    """Every version of every model with its gate result, and what each assertion is worth."""
 
     def models(learned: Learned) -> list[ModelView]:
-        names = {r.model for r in learned.labels.requests.values()} | set(learned.versions) | set(learned.jobs)
         return [
             ModelView(
                 name=name,
@@ -92,11 +84,11 @@ async def list_versions(hub: HubOf) -> Learning:
                 labels=learned.labels.count(name),
                 pending=len(learned.labels.pending(name)),
             )
-            for name in sorted(names)
+            for name in sorted(learned.models)
         ]
 
     return Learning(
         is_there=hub.labelling.is_there,
         models=hub.labelling.ask(models),
-        precision=[Precision(assertion=a, confirmed=c, judged=n) for a, (c, n) in hub.labelling.precision().items()],
+        assertions=hub.labelling.ask(worth),
     )

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from console.errors import GatewayError
-from learning.labels import check, precision
+from learning.labels import check
 from learning.records import LABELS, Label, LabelRequest
 from learning.view import TOPICS, Learned, View
 from streams.errors import BrokerError
@@ -65,10 +65,6 @@ class Labelling:
         """The oldest that nobody has labelled, and how many there are."""
         found = self.ask(lambda learned: learned.labels.pending(model))
         return found[:count], len(found)
-
-    def precision(self) -> dict[str, tuple[int, int]]:
-        """By assertion: flags that people confirmed, of those that they judged."""
-        return dict(self.ask(lambda learned: precision(learned.labels)))
 
     async def submit(self, example: str, value: str, labeller: str) -> Label:
         """Produce a label; it replaces an earlier one of the same labeller.

@@ -5,7 +5,7 @@ import { chip } from "./values.js";
 const place = document.getElementById("models");
 const EVERY = 3000;
 const PHASES = ["snapshot", "trained", "gated", "published"];
-const STATES = { current: "good", candidate: "open", held: "bad", retired: "off", "rolled-back": "bad" };
+const STATES = { current: "good", canary: "good", candidate: "open", held: "bad", retired: "off", "rolled-back": "bad" };
 const SVG = "http://www.w3.org/2000/svg";
 const percent = (value) => `${(100 * value).toFixed(1)} %`;
 
@@ -26,7 +26,7 @@ function interval(found, low, high) {
 function measured(found, low, high, sign = false) {
   if (!found) return el("span", { class: "none" }, "first version");
   const plus = sign && found.value > 0 ? "+" : "";
-  return el("div", {}, interval(found, low, high), el("div", {}, `${plus}${percent(found.value)}`), el("div", { class: "small" }, `${percent(found.low)} to ${percent(found.high)}`), el("div", { class: "small" }, `of ${found.n} examples`));
+  return el("div", {}, interval(found, low, high), el("div", {}, `${plus}${percent(found.value)}`), el("div", { class: "small" }, `${percent(found.low)} to ${percent(found.high)}`), el("div", { class: "small" }, `of ${found.n}`));
 }
 
 function version(row) {
@@ -34,10 +34,18 @@ function version(row) {
   state.className = `chip ${STATES[row.state] ?? "off"}`;
   const firings = Object.entries(gate.firings);
   return el("tr", {}, el("td", {}, el("b", {}, `v${row.version}`), el("div", { class: "small" }, past(row.created_at))),
-    el("td", {}, state), el("td", {}, measured(gate.accuracy, 0, 1)), el("td", {}, measured(gate.gain, -0.25, 0.25, true)),
+    el("td", {}, state, row.share ? el("div", { class: "small" }, `${percent(row.share)} of the traffic`) : null), el("td", {}, measured(gate.accuracy, 0, 1)), el("td", {}, measured(gate.gain, -0.25, 0.25, true)),
     el("td", {}, firings.length ? firings.map(([name, [was, is]]) => el("div", {}, name, el("div", { class: "small" }, `${percent(was)} → ${percent(is)}`))) : el("span", { class: "none" }, "none")),
     el("td", { class: "num" }, String(row.labels)),
     el("td", {}, chipOf(gate.verdict), el("ul", { class: "reasons small" }, gate.reasons.map((reason) => el("li", {}, reason)))));
+}
+
+function worth(row) {
+  const none = (words) => el("span", { class: "none" }, words);
+  return el("tr", {}, el("td", {}, row.assertion), el("td", {}, row.model),
+    el("td", {}, row.precision ? measured(row.precision, 0, 1) : none("nobody has judged one")),
+    el("td", {}, row.fires === null ? none("not replayed") : `${percent(row.fired)} → ${percent(row.fires)}`),
+    el("td", {}, row.reduction === null ? none("–") : percent(row.reduction)));
 }
 
 function chipOf(verdict) {
@@ -64,9 +72,9 @@ function draw(found) {
     model.versions.length ? el("div", { class: "table", tabindex: 0, role: "region", "aria-label": `Versions of ${model.name}` }, el("table", {},
       el("thead", {}, el("tr", {}, ["Version", "State", "Accuracy", "Gain", "Assertions fire", "Labels", "Gate"].map((name) => el("th", { scope: "col", class: name === "Labels" ? "num" : null }, name)))),
       el("tbody", {}, model.versions.map(version)))) : el("p", { class: "none" }, "no version yet")));
-  if (found.precision.length) sections.push(el("section", { class: "section" }, el("h2", {}, "How often a flag was right"), el("div", { class: "table" }, el("table", {},
-    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Assertion"), el("th", { scope: "col", class: "num" }, "Confirmed"), el("th", { scope: "col", class: "num" }, "Judged"), el("th", { scope: "col", class: "num" }, "Precision"))),
-    el("tbody", {}, found.precision.map((row) => el("tr", {}, el("td", {}, row.assertion), el("td", { class: "num" }, String(row.confirmed)), el("td", { class: "num" }, String(row.judged)), el("td", { class: "num" }, percent(row.confirmed / row.judged)))))))));
+  if (found.assertions.length) sections.push(el("section", { class: "section" }, el("h2", {}, "What each assertion is worth"), el("div", { class: "table", tabindex: 0, role: "region", "aria-label": "Assertions" }, el("table", {},
+    el("thead", {}, el("tr", {}, ["Assertion", "Model", "Precision: flags that people confirmed", "Fires, on replayed traffic", "Reduction"].map((name) => el("th", { scope: "col" }, name)))),
+    el("tbody", {}, found.assertions.map(worth))))));
   place.replaceChildren(...sections);
 }
 

@@ -9,18 +9,24 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final
 
 import typer
 
 from examples.factcheck.alerted import Raised, alert_line, follow
 from examples.factcheck.display import Display, display_for, show_result
 from examples.factcheck.models import Question
-from examples.factcheck.processes import Processes, assertions_command, stage_commands, worker_command
+from examples.factcheck.processes import (
+    Processes,
+    assertions_command,
+    stage_commands,
+    unless_a_child_ends,
+    worker_command,
+)
 from examples.factcheck.view import Watched, summarise_requests
 from streams.broker import EmbeddedKafka, bootstrap_servers
 from streams.cli.options import AsJson, Bootstrap, print_json
@@ -28,8 +34,6 @@ from streams.client import Client
 from streams.runtime.process import roles_of
 from streams.settings import KafkaSettings
 from workers.engines.default_model import MODEL_NAME, MODEL_NOTICE
-
-T = TypeVar("T")
 
 PIPELINE: Final = "examples.factcheck.pipeline:factcheck"
 ASSERTIONS: Final = "examples.factcheck.assertions"
@@ -75,6 +79,10 @@ def command(
     assertions: Annotated[
         bool, typer.Option(help="Judge the streams as well, and ask some questions again in other words.")
     ] = True,
+    learn: Annotated[
+        bool, typer.Option("--learn", help="Instead: a verifier that knows little learns from what is flagged.")
+    ] = False,
+    rounds: Annotated[int, typer.Option(min=1, max=8, help="Of --learn: labels, a retraining, its gate.")] = 3,
     bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
@@ -91,6 +99,9 @@ def command(
         # streaming; by fewest prompts they took 8 % less (12 questions, one run each).
         os.environ.setdefault("DESCANT_ROUTING", "least_requests")
     with _terminated_like_interrupted(), _kafka(display, bootstrap) as servers:
+        if learn:
+            _learn(display, servers, options, rounds, as_json=as_json)
+            return
         raised = Raised()
         requests = asyncio.run(_run(display, servers, options, raised))
     summary = summarise_requests(requests)
@@ -101,6 +112,17 @@ def command(
         print_json(summary.as_json() | {"alerts": raised.counts()})
     if summary.errors:
         raise typer.Exit(1)
+
+
+def _learn(display: Display, servers: str, options: Options, rounds: int, *, as_json: bool) -> None:
+    from examples.factcheck.learn import learn  # noqa: PLC0415 (scikit-learn takes seconds)
+    from examples.factcheck.learn_result import as_document, show_course  # noqa: PLC0415
+
+    worker = worker_command(options.engine, options.model, servers, options.worker_python)
+    course = asyncio.run(learn(display, servers, pipeline=PIPELINE, workers=[worker] * options.workers, rounds=rounds))
+    show_course(display.console, course)
+    if as_json:
+        print_json(as_document(course))
 
 
 @contextmanager
@@ -158,7 +180,7 @@ async def _run(display: Display, servers: str, options: Options, raised: Raised)
                                 await _ask(client, Watched(question, streamed=True), lambda _: None)
                             await asyncio.sleep(ALERT_SECONDS)
 
-        await _unless_a_child_ends(ask(), children)
+        await unless_a_child_ends(ask(), children)
     return requests
 
 
@@ -205,17 +227,3 @@ async def _ask(client: Client, request: Watched, answered: Callable[[Watched], N
     async for event in handle.events():
         request.on(event)
     answered(request)
-
-
-async def _unless_a_child_ends(work: Coroutine[Any, Any, T], children: Processes) -> T:
-    """The work's result. Raises ChildError as soon as a child ends, whatever the work then waits for."""
-    working, watching = asyncio.create_task(work), asyncio.create_task(children.watch())
-    try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if watching.done() and not working.done():
-            await watching
-        return await working
-    finally:
-        for task in (working, watching):
-            task.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)

@@ -8,7 +8,6 @@ into one claim a sentence; everything between it and `report` runs once a claim,
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
@@ -18,8 +17,8 @@ from examples.factcheck.judge import judge, summarise
 from examples.factcheck.lookup import evidence_for
 from examples.factcheck.models import Claim, Evidence, Question, Report, Verdict
 from examples.factcheck.sentences import Sentences
+from examples.factcheck.served import verifier
 from examples.factcheck.subjects import named, subject_of_question, subject_of_sentence
-from examples.factcheck.verifier import current
 from streams.flow import Chunk, Pipeline, Prompt, Stream
 
 MODEL: Final = os.environ.get("FACTCHECK_MODEL", "gemma-3-270m")
@@ -62,14 +61,13 @@ def verify(claim: Claim, evidence: Evidence) -> Prompt:
     return Prompt(text=prompts.verify_prompt(evidence.facts[: prompts.VERIFY_FACTS], said))
 
 
-@factcheck.stage
+@factcheck.stage(uses=[verifier])
 async def verdict(claim: Claim, evidence: Evidence, answer: Stream[Chunk]) -> Verdict:
     """The model's log-probabilities of "yes" and "no", with how alike claim and facts are, judged by the verifier."""
-    verifier = await asyncio.to_thread(current)
     first: Mapping[str, float] = {}
     async for chunk in answer:
         first = first or next(iter(chunk.logprobs), {})
-    return judge(claim, evidence, first, verifier)
+    return judge(claim, evidence, first, verifier.value.of(claim.text))
 
 
 @factcheck.stage

@@ -15,11 +15,11 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from streams.errors import ConfigError, DescantError
 
@@ -31,6 +31,8 @@ LINES_KEPT: Final = 40
 
 # The group outlives a starter that was killed for at most two seconds.
 _LEADER: Final = "trap '' TERM INT HUP; read -r word; kill -TERM 0; sleep 2; kill -KILL 0"
+
+T = TypeVar("T")
 
 ENGINE_COMMANDS: Final = ("llamacpp", "openai", "vllm")
 # Beside this environment, as `make vllm-env` makes it.
@@ -69,6 +71,16 @@ def worker_command(engine: str, model: str, bootstrap: str, python: Path | None 
     descant = _descant(str(python or _python_for(engine)))
     arguments = (*descant, "worker", "--engine", engine, "--model", model, "--bootstrap", bootstrap, "--json")
     return Command(f"worker ({engine})", arguments)
+
+
+def pipeline_command(pipeline: str, bootstrap: str) -> Command:
+    """All roles in one process."""
+    return Command("pipeline", (*_descant(), "run", pipeline, "--bootstrap", bootstrap, "--json"))
+
+
+def learn_command(what: str, recipe: str, bootstrap: str) -> Command:
+    """`descant learn choose` or `run`."""
+    return Command(f"learn {what}", (*_descant(), "learn", what, recipe, "--bootstrap", bootstrap, "--json"))
 
 
 def assertions_command(module: str, bootstrap: str) -> Command:
@@ -202,6 +214,20 @@ class Processes:
             await asyncio.wait(ends)
         for child in self._children:
             await asyncio.gather(*child.readers, return_exceptions=True)
+
+
+async def unless_a_child_ends(work: Coroutine[Any, Any, T], children: Processes) -> T:
+    """The work's result. Raises ChildError as soon as a child ends, whatever the work then waits for."""
+    working, watching = asyncio.create_task(work), asyncio.create_task(children.watch())
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if watching.done() and not working.done():
+            await watching
+        return await working
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
 
 
 async def _read(stream: asyncio.StreamReader, child: Child) -> None:

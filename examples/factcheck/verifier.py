@@ -25,6 +25,8 @@ from streams.errors import ConfigError
 
 PATH_VARIABLE: Final = "FACTCHECK_VERIFIER"
 SEED_CLAIMS: Final = Path(__file__).with_name("seed_claims.csv")
+CLASSES: Final = ([False, True], ["refuted", "supported"])
+"""Of the file that is made from the seed claims, and of versions that were trained on labels."""
 # Beyond this the few seed claims, which are separable, would make the regression certain of everything.
 INVERSE_REGULARISATION: Final = 1.0
 
@@ -41,9 +43,9 @@ class Example:
 @dataclass(frozen=True, slots=True)
 class Verifier:
     version: str
-    """The first eight hex digits of its file's SHA-256."""
+    """The first eight hex digits of its file's SHA-256; "v" and the number of one that was promoted."""
     estimator: Any
-    """A fitted scikit-learn classifier of the classes False and True over FEATURES."""
+    """A fitted scikit-learn classifier of CLASSES over FEATURES; the second class says that the claim is true."""
 
     def probability(self, values: Sequence[float]) -> float:
         """That the claim is true, 0 to 1."""
@@ -51,7 +53,8 @@ class Verifier:
 
 
 def seed_examples(path: Path = SEED_CLAIMS) -> list[Example]:
-    """The biased set that the verifier starts from: entity, relation, object, truth, margin of the model."""
+    """The biased set that the verifier starts from, or another file of the same columns: entity, relation, object,
+    truth, margin of the model."""
     with path.open(encoding="utf-8", newline="") as file:
         return [
             Example(
@@ -86,27 +89,29 @@ def save(estimator: Any, path: Path) -> str:
 
 def load(path: Path) -> Verifier:
     """Raises ConfigError if the file is no verifier over FEATURES, or holds a type that skops does not trust."""
+    content = path.read_bytes()
+    return read(content, path.name, _version(content))
+
+
+def read(content: bytes, name: str, version: str) -> Verifier:
+    """As `load`, of a file's content."""
     import skops.io  # noqa: PLC0415 (as above)
 
-    content = path.read_bytes()
     try:
         estimator = skops.io.loads(content)
     except Exception as error:
         raise ConfigError(
-            f"{path.name} is not a verifier that can be loaded ({type(error).__name__}). Make one with "
+            f"{name} is not a verifier that can be loaded ({type(error).__name__}). Make one with "
             "`python -m examples.factcheck.train`.",
             code="factcheck.verifier",
         ) from error
-    if getattr(estimator, "n_features_in_", None) != len(FEATURES) or list(estimator.classes_) != [
-        False,
-        True,
-    ]:
+    if getattr(estimator, "n_features_in_", None) != len(FEATURES) or list(estimator.classes_) not in CLASSES:
         raise ConfigError(
-            f"{path.name} was made for other features than {', '.join(FEATURES)}. Make it again with "
+            f"{name} was made for other features than {', '.join(FEATURES)}. Make it again with "
             "`python -m examples.factcheck.train`.",
             code="factcheck.verifier",
         )
-    return Verifier(_version(content), estimator)
+    return Verifier(version, estimator)
 
 
 def verifier_path() -> Path:

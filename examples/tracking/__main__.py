@@ -2,21 +2,30 @@
 
 Data: the tracks of TUD-Campus and TUD-Stadtmitte that ship in the package motmetrics, its example tracker's output and
 the MOTChallenge ground truth; nothing is copied here. No setting was chosen on them. That tracker fills its gaps and
-never doubles a box, so flicker and multibox find nothing there: a simulated detector shows that they can.
+never doubles a box, so flicker and multibox find nothing there: a simulated detector shows that they can. With
+`--learn` a filter of that detector's boxes, which has seen only large ones, learns from those flags.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
+import sys
 from collections import Counter, defaultdict
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
 from assertions import Flag, Observation, evaluate
 from examples.precision import report, statements
+from examples.rehearsed import learned
 from examples.tracking import assertions as where
 from examples.tracking.assertions import SECONDS, Box, identity, multibox, overlap
+from learning.rehearsal import Array, Lesson
 
 FRAMES_PER_SECOND = 25
 MATCH = 0.5  # of MOTChallenge
@@ -118,7 +127,74 @@ def simulated(truth: dict[int, list[Box]], chance: random.Random) -> dict[int, l
     return frames
 
 
+class Detections:
+    """The simulated detector's boxes of one sequence as points: is there somebody?"""
+
+    def __init__(self, camera: str) -> None:
+        truth = read(folder() / camera / "gt.txt")
+        tracks = simulated(truth, random.Random(1))
+        self.camera, self.last, judge = camera, max(truth), Judge(truth, tracks)
+        self.boxes = [(frame, box) for frame in sorted(tracks) if frame <= self.last for box in tracks[frame]]
+        self.truth = np.array(["ghost" if judge.person(f, b) is None else "person" for f, b in self.boxes])
+        self.rows = np.array([self._features(frame, box, tracks) for frame, box in self.boxes])
+
+    @staticmethod
+    def _features(frame: int, box: Box, tracks: dict[int, list[Box]]) -> list[float]:
+        def covered(at: int) -> float:
+            return max((overlap(box, b) for b in tracks.get(at, []) if b is not box), default=0.0)
+
+        sides = [box["x"], box["y"] + box["h"], box["w"], box["h"], box["h"] / box["w"]]
+        return [*sides, *(covered(frame + step) for step in (-2, -1, 0, 1, 2))]
+
+    def severities(self, said: Array, shares: Array) -> Array:
+        """By box: flagged where it is kept (appear, multibox), or where it is missing between two that are kept."""
+        kept: dict[int, list[Box]] = defaultdict(list)
+        at: dict[tuple[int, int], int] = {}
+        for n, (frame, box) in enumerate(self.boxes):
+            at[frame, box["id"]] = n
+            if said[n] == "person":
+                kept[frame].append(box)
+        columns = {name: np.zeros(len(said)) for name in RULES}
+        for flag in evaluate([identity, multibox], observations(self.camera, kept, self.last)).flags:
+            frame = flag.data.example["boxes"]["frame"]
+            if flag.assertion == "multibox":
+                pairs = itertools.combinations(kept[frame], 2)
+                shown = [(frame, b["id"]) for pair in pairs if overlap(*pair) > where.OVERLAP for b in pair]
+                rule = "multibox"
+            else:
+                rule, _, name = flag.data.assertion.rule.partition(":")
+                frames = [int(r.split(":")[1].split("/")[0]) for r in flag.data.window]
+                frames = [*frames, frame] if rule == "appear" else list(range(min(frames) + 1, frame))
+                shown = [(f, int(name)) for f in frames]
+            for place in shown:
+                if place in at:
+                    columns[rule][at[place]] = 1.0
+        return np.column_stack(list(columns.values()))
+
+
+RULES = ("flicker", "appear", "multibox")
+
+
+def learn() -> None:
+    """Traffic is one sequence; gate and exam are the halves of the other."""
+    traffic, other = Detections("TUD-Stadtmitte"), Detections("TUD-Campus")
+    height = traffic.rows[:, 3]
+    large = np.flatnonzero(height > np.median(height))[:40]
+    early = np.array([frame <= other.last / 2 for frame, _ in other.boxes])
+    lesson = Lesson(
+        (traffic.rows[large], traffic.truth[large]), (traffic.rows, traffic.truth),
+        (other.rows[early], other.truth[early]), (other.rows[~early], other.truth[~early]), RULES, traffic.severities,
+        lambda: make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1_000)),
+    )  # fmt: skip
+    learned(
+        f"{len(traffic.boxes)} boxes of traffic; the first version has seen {len(large)} large ones", lesson, budget=15
+    )
+
+
 def main() -> None:
+    if "--learn" in sys.argv:
+        learn()
+        return
     judged: dict[str, list[bool]] = {
         f"{name}, {kind}": [] for kind in ("tracker", "simulated") for name in ("flicker", "appear", "multibox")
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from learning.cli.shared import kafka_of
 from learning.errors import LabelError
 from learning.exchange import Format, export_requests, import_labels
 from learning.labels import check
+from learning.problems import problems
 from learning.records import LabelSource
 from streams.cli.options import AsJson, Bootstrap, messages, print_json
 
@@ -68,6 +70,29 @@ def submit(
         print_json(label.model_dump(mode="json"))
     else:
         messages.print(f"{example}: {label.value or 'withdrawn'}, by {who}")
+
+
+@app.command()
+def dismiss(example: str, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
+    """Say that nobody can label this one; it waits no longer."""
+    request = desk.dismiss(kafka_of(bootstrap), example)
+    if as_json:
+        print_json(request.model_dump(mode="json"))
+    else:
+        messages.print(f"{example} is dismissed")
+
+
+@app.command("problems")
+def list_problems(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
+    """Labels that cannot be used and why, and examples on which labellers disagree."""
+    found = problems(desk.learned(kafka_of(bootstrap)))
+    if as_json:
+        print_json([asdict(problem) for problem in found])
+        return
+    for problem in found:
+        typer.echo(f"{problem.example}  [{problem.code}] {problem.why}")
+    if not found:
+        messages.print("none")
 
 
 @app.command("export")

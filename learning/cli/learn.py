@@ -1,10 +1,11 @@
-"""Run the retraining job, compare selectors, measure assertions' precision."""
+"""Choose what to label, retrain, compare selectors, measure assertions' precision."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import numpy as np
 import structlog
@@ -15,48 +16,92 @@ from learning import desk
 from learning.artefacts import FolderStore
 from learning.cli.shared import StoreFolder, kafka_of, tables
 from learning.compare import compare as compare_selectors
-from learning.intervals import wilson
-from learning.labels import precision
 from learning.select import registry
-from streams.cli.logs import configure_logs
+from learning.worth import worth
+from streams.cli.logs import LogFormat, configure_logs
 from streams.cli.options import AsJson, Bootstrap, Logs, Metrics, load_pipeline, print_json
 from streams.cli.service import say_ready
 from streams.errors import ConfigError
 from streams.metrics import serve_metrics
+
+if TYPE_CHECKING:
+    from learning.training import Recipe
 
 log = structlog.get_logger(__name__)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
 
+Recipes = Annotated[list[str], typer.Argument(metavar="MODULE:RECIPE...", help="For example mine.verifier:recipe.")]
+
+
+class _Stoppable(Protocol):
+    def run(self) -> None: ...
+    def stop(self) -> None: ...
+
+
 @app.command("run")
 def run_job(
-    recipe: Annotated[list[str], typer.Argument(metavar="MODULE:RECIPE...", help="For example mine.verifier:recipe.")],
+    recipe: Recipes,
     store: StoreFolder = Path("artefacts"),
     bootstrap: Bootstrap = None,
     metrics: Metrics = None,
     log_format: Logs = None,
+    as_json: AsJson = False,
 ) -> None:
     """Retrain these models as labels come, until Ctrl-C or SIGTERM. Start several: each model has one job at a
     time."""
-    # Imported here because scikit-learn takes seconds, and only this command trains.
+    # Imported here because scikit-learn takes seconds, and only these commands need it.
     from learning.job import RetrainingJob  # noqa: PLC0415
-    from learning.training import Recipe  # noqa: PLC0415
 
     configure_logs(log_format, "learning")
-    if metrics is not None:
-        serve_metrics(metrics)
-    recipes = [load_pipeline(name) for name in recipe]
-    if wrong := [n for n, r in zip(recipe, recipes, strict=True) if not isinstance(r, Recipe)]:
-        raise ConfigError(f"{', '.join(wrong)} is not a learning.training.Recipe.", code="learning.recipe")
+    recipes = _recipes(recipe)
     job = RetrainingJob(
         recipes, FolderStore(store), kafka_of(bootstrap),
         watch=lambda model, phase, word: log.info("retraining", model=model, phase=phase.value, step=word),
     )  # fmt: skip
-    signal.signal(signal.SIGTERM, lambda *_: job.stop())
-    signal.signal(signal.SIGINT, lambda *_: job.stop())
-    say_ready({"models": " ".join(r.name for r in recipes)}, log_format=log_format)
-    job.run()
+    _until_stopped(job, recipes, metrics, log_format, as_json=as_json)
+
+
+@app.command()
+def choose(
+    recipe: Recipes,
+    bootstrap: Bootstrap = None,
+    metrics: Metrics = None,
+    log_format: Logs = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose what people label next among what assertions flag, until Ctrl-C or SIGTERM. Start several: each model has
+    one chooser at a time."""
+    from learning.chooser import Chooser  # noqa: PLC0415
+
+    configure_logs(log_format, "learning")
+    recipes = _recipes(recipe)
+    chooser = Chooser(
+        recipes, kafka_of(bootstrap),
+        watch=lambda model, number, count: log.info("asks for labels", model=model, round=number, requests=count),
+    )  # fmt: skip
+    _until_stopped(chooser, recipes, metrics, log_format, as_json=as_json)
+
+
+def _recipes(names: Sequence[str]) -> list[Recipe]:
+    from learning.training import Recipe  # noqa: PLC0415
+
+    recipes = [load_pipeline(name) for name in names]
+    if wrong := [n for n, r in zip(names, recipes, strict=True) if not isinstance(r, Recipe)]:
+        raise ConfigError(f"{', '.join(wrong)} is not a learning.training.Recipe.", code="learning.recipe")
+    return recipes
+
+
+def _until_stopped(
+    process: _Stoppable, recipes: Sequence[Recipe], metrics: str | None, log_format: LogFormat | None, *, as_json: bool
+) -> None:
+    if metrics is not None:
+        serve_metrics(metrics)
+    signal.signal(signal.SIGTERM, lambda *_: process.stop())
+    signal.signal(signal.SIGINT, lambda *_: process.stop())
+    say_ready({"models": " ".join(r.name for r in recipes)}, as_json=as_json, log_format=log_format)
+    process.run()
 
 
 @app.command()
@@ -99,14 +144,19 @@ def compare(
     tables.print(table)
 
 
-@app.command("precision")
-def assertion_precision(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
-    """What share of each assertion's judged flags people confirmed, with its interval."""
-    found = {name: wilson(*counts) for name, counts in precision(desk.learned(kafka_of(bootstrap)).labels).items()}
+@app.command()
+def assertions(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
+    """What each assertion is worth: its precision (the share of judged flags that people confirmed, with its interval)
+    and its reduction (how much less it fires, on replayed traffic, with the current version than with the one
+    before)."""
+    found = worth(desk.learned(kafka_of(bootstrap)))
     if as_json:
-        print_json({name: interval.model_dump() for name, interval in found.items()})
+        print_json([w.model_dump() for w in found])
         return
-    table = Table("assertion", "precision", "95 %", "judged")
-    for name, i in found.items():
-        table.add_row(name, f"{i.value:.2f}", f"{i.low:.2f}-{i.high:.2f}", str(i.n))
+    table = Table("model", "assertion", "precision", "95 %", "judged", "fired", "fires", "reduction")
+    for w in found:
+        p = w.precision
+        told = ("", "", "0") if p is None else (f"{p.value:.2f}", f"{p.low:.2f}-{p.high:.2f}", str(p.n))
+        rates = ("" if share is None else f"{share:.1%}" for share in (w.fired, w.fires, w.reduction))
+        table.add_row(w.model, w.assertion, *told, *rates)
     tables.print(table)

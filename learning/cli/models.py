@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -81,6 +81,23 @@ def promote(model: str, version: int, bootstrap: Bootstrap = None, as_json: AsJs
 def rollback(model: str, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
     """Put the version before the current one back."""
     _written(desk.roll_back(kafka_of(bootstrap), model), as_json=as_json)
+
+
+@app.command()
+def canary(
+    model: str,
+    version: Annotated[int | None, typer.Argument(help="Not with --stop.")] = None,
+    share: Annotated[float, typer.Option(min=0.001, max=0.999, help="Of the traffic.")] = 0.1,
+    stop: Annotated[bool, typer.Option("--stop", help="Take its share from it again.")] = False,
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try a version on a share of the traffic, beside the current one. `promote` ends it as well."""
+    if stop == (version is not None):
+        raise typer.BadParameter("give a version, or --stop")
+    kafka = kafka_of(bootstrap)
+    changed = desk.end_trial(kafka, model) if version is None else desk.try_out(kafka, model, version, share)
+    _written(changed, as_json=as_json)
 
 
 def _written(records: Sequence[ModelVersion], *, as_json: bool) -> None:

@@ -17,7 +17,9 @@ def ranks(values: Floats) -> Floats:
     one part in 500, share the middle of their ranks. Values must not be negative."""
     if not values.size:
         return np.zeros(0)
-    bits = np.ascontiguousarray(values, np.float32).view(np.int32) >> _DROPPED_BITS
+    with np.errstate(over="ignore"):  # what a float32 cannot hold ties at infinity, which is the highest rank
+        narrow = np.ascontiguousarray(values, np.float32)
+    bits = narrow.view(np.int32) >> _DROPPED_BITS
     bits -= bits.min()
     counts = np.bincount(bits)
     middle = np.cumsum(counts) - (counts - 1) / 2

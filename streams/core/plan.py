@@ -87,6 +87,8 @@ class StagePlan:
     """Longest that one run may take; None: until the request's deadline."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of a @model stage: `model` and sampling defaults (`max_tokens`, `temperature`, `stop`, ...)."""
+    uses: tuple[Any, ...] = field(default=(), compare=False, repr=False)
+    """What its process opens before it runs (`streams.Resource`)."""
 
     @property
     def depth(self) -> int:

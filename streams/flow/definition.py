@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from streams.core.plan import OnError
 from streams.flow.errors import RefusedFlowError
+from streams.flow.resource import Resource
 from streams.flow.signature import StageSignature, read_signature
 from streams.flow.values import Sampling
 
@@ -34,6 +35,7 @@ class StageDefinition:
     on_error: OnError
     timeout_seconds: float | None
     options: Mapping[str, Any]
+    uses: tuple[Resource[Any], ...] = ()
 
 
 def define(
@@ -43,6 +45,7 @@ def define(
     retries: int,
     on_error: str,
     timeout_seconds: float | None,
+    uses: Sequence[Resource[Any]],
     local_names: Mapping[str, Any],
 ) -> StageDefinition:
     """Check one stage. `options`: `model` and sampling of a @model stage, empty for any other."""
@@ -53,6 +56,8 @@ def define(
         raise _bad_option(name, "on_error", "one of 'fail', 'drop', 'pass'")
     if timeout_seconds is not None and not (timeout_seconds > 0 and math.isfinite(timeout_seconds)):
         raise _bad_option(name, "timeout", "a number of seconds above 0, or None")
+    if not all(isinstance(used, Resource) for used in uses):
+        raise _bad_option(name, "uses", "a sequence of streams.Resource")
     signature = read_signature(function, name=name, is_model=bool(options), local_names=local_names)
     takes_failed = [p.name for p in signature.parameters if p.takes_failed]
     if takes_failed and on_error != OnError.PASS:
@@ -71,7 +76,7 @@ def define(
             hint="Annotate where errors may come, as in Stream[Verdict | Failed]",
         )
     return StageDefinition(
-        name, function, signature, retries, OnError(on_error), timeout_seconds, _checked(name, options)
+        name, function, signature, retries, OnError(on_error), timeout_seconds, _checked(name, options), tuple(uses)
     )
 
 

@@ -12,6 +12,7 @@ from streams.core.plan import Plan
 from streams.flow.definition import StageDefinition, check_name, define
 from streams.flow.errors import RefusedFlowError
 from streams.flow.handle import Handle
+from streams.flow.resource import Resource
 from streams.flow.signature import read_flow
 from streams.flow.trace import Trace
 
@@ -127,6 +128,7 @@ class Pipeline:
         retries: int = ...,
         on_error: OnErrorName = ...,
         timeout: float | None = ...,
+        uses: Sequence[Resource[Any]] = ...,
     ) -> _Declare: ...
     def stage(
         self,
@@ -136,6 +138,7 @@ class Pipeline:
         retries: int = DEFAULT_RETRIES,
         on_error: OnErrorName = "fail",
         timeout: float | None = None,
+        uses: Sequence[Resource[Any]] = (),
     ) -> Any:
         """Declare a stage: `@p.stage`, or `@p.stage(retries=5)`.
 
@@ -143,6 +146,7 @@ class Pipeline:
         on_error   what the stage does with an input that ended in an error: "fail" with it, "drop" it, or
                    "pass" it on as a Failed to a parameter typed `Stream[T | Failed]` or `T | Failed`
         timeout    seconds after which a run counts as one that raised; None: until the request's deadline
+        uses       resources that its process opens before it runs
         """
         local_names = sys._getframe(1).f_locals  # annotations may name what a test function defines
 
@@ -154,6 +158,7 @@ class Pipeline:
                     retries=retries,
                     on_error=on_error,
                     timeout_seconds=timeout,
+                    uses=uses,
                     local_names=local_names,
                 )
             )
@@ -199,6 +204,7 @@ class Pipeline:
                     retries=retries,
                     on_error=on_error,
                     timeout_seconds=timeout,
+                    uses=(),
                     local_names=local_names,
                 )
             )

@@ -114,6 +114,7 @@ class Trace:
                     on_error=call.stage.on_error,
                     timeout_seconds=call.stage.timeout_seconds,
                     options=call.stage.options,
+                    uses=call.stage.uses,
                 )
                 for call in calls
             ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Final, Protocol, Self
 
 from confluent_kafka.admin import AdminClient
@@ -67,12 +68,14 @@ class PipelineProcess:
         self._settings: Final = settings or PipelineSettings()
         self._roles: Final[list[Role]] = []
         self._services: Services | None = None
+        self._resources: Final = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         await in_own_thread(self._set_up, seconds=SET_UP_SECONDS)  # Ctrl-C does not wait for a broker that is away
         routes = any(s.kind is StageKind.MODEL and s.name in self._names for s in self._plan.stages)
-        services = self._services = Services(self._plan, self._kafka, self._settings, routes=routes)
         try:
+            await self._open_resources()
+            services = self._services = Services(self._plan, self._kafka, self._settings, routes=routes)
             services.follower.start()
             for name in self._names:
                 role = self._make(name, services)
@@ -83,6 +86,11 @@ class PipelineProcess:
             await self._close()
             raise
         return self
+
+    async def _open_resources(self) -> None:
+        used = [r for stage in self._plan.stages if stage.name in self._names for r in stage.uses]
+        for resource in dict.fromkeys(used):
+            await self._resources.enter_async_context(resource.opened(self._kafka))
 
     def _set_up(self) -> None:
         needed = frozenset().union(*(access_of_role(self._plan, name) for name in self._names))
@@ -130,3 +138,4 @@ class PipelineProcess:
             await self._services.close()
             if self._services.failed.done():
                 self._services.failed.exception()
+        await self._resources.aclose()

@@ -38,7 +38,9 @@ def test_rounds_over_a_moving_pool_learn_and_never_ask_twice() -> None:
     found: list[float] = []
     for step in range(5):
         here = pool(step * 100, 300)
-        batch = requests(here, model="m", classes=CLASSES, budget=20, state=state, rng=rng, now=NOON, asked=asked)
+        batch = requests(
+            here, model="m", classes=CLASSES, budget=20, state=state, rng=rng, now=NOON, asked=asked, number=step + 1
+        )
         assert len(batch) == 20
         assert not asked & {r.id for r in batch}
         assert {r.round for r in batch} == {step + 1}

@@ -34,7 +34,7 @@ def test_only_the_closer_has_transactions() -> None:
     }
     assert {process: names for process, names in having.items() if names} == {
         "closer": ["p.closer."],
-        "learning": ["learning.retraining."],
+        "learning": ["learning.choosing.", "learning.retraining."],
     }
 
 

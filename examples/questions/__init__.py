@@ -1,0 +1,1 @@
+"""What is a question after? A text classifier and its assertions."""

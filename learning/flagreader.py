@@ -1,0 +1,93 @@
+"""Reads `assertions.flags` from some time ago on, and keeps up. Flags are read as JSON, as any Kafka client would."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from learning.watermarks import watermarks
+from streams.errors import BrokerError
+from streams.settings import KafkaSettings
+
+FLAGS: Final = "assertions.flags"
+FLAGS_GROUP: Final = "learning.flags"
+CALL_SECONDS: Final = 20.0
+LOOK_SECONDS: Final = 2.0
+"""Until there is a flags topic: whoever runs assertions makes it."""
+BATCH_RECORDS: Final = 2_000
+
+
+class FlagReader:
+    """Without a group: its owner reads everything. Not thread-safe."""
+
+    def __init__(self, kafka: KafkaSettings, history_seconds: float) -> None:
+        self._since: Final = time.time() - history_seconds
+        self._behind: set[int] | None = None
+        """Partitions that were not read to their end yet; None: there is no topic."""
+        self._looked = 0.0
+        self.unreadable = 0
+        """Records that are no JSON object."""
+        self._consumer: Final = Consumer(
+            {
+                **kafka.client(),
+                "group.id": FLAGS_GROUP,  # never joined, never committed
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": 50,
+            }
+        )
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether every partition was read to what was its end at some time: a choice before that would be one among
+        half of the flags."""
+        return self._behind is not None and not self._behind
+
+    def read(self) -> Iterator[Mapping[str, Any]]:
+        """What has come; does not wait. Raises BrokerError where the topic cannot be read."""
+        if self._behind is None and not self._found():
+            return
+        for message in self._consumer.consume(BATCH_RECORDS, 0):
+            if (error := message.error()) is not None:
+                self._note(message, error)
+                continue
+            try:
+                flag = json.loads(message.value() or b"")
+            except ValueError:
+                flag = None
+            if isinstance(flag, dict):
+                yield flag
+            else:
+                self.unreadable += 1
+
+    def _note(self, message: Message, error: KafkaError) -> None:
+        if error.code() == KafkaError._PARTITION_EOF:
+            assert self._behind is not None  # noqa: S101 it is read only where there is one
+            self._behind.discard(int(message.partition() or 0))
+        elif not error.retriable():
+            raise BrokerError(f"topic {FLAGS!r} cannot be read: {error.str()}.")
+
+    def _found(self) -> bool:
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return False
+        self._looked = time.monotonic()
+        known = self._consumer.list_topics(timeout=CALL_SECONDS).topics.get(FLAGS)
+        if known is None or not known.partitions:
+            return False
+        asked = [TopicPartition(FLAGS, p, int(self._since * 1000)) for p in known.partitions]
+        # Ends first: what comes after this line is read, also where nothing is as young as asked.
+        ends = {a.partition: watermarks(self._consumer, a)[1] for a in asked}
+        found = self._consumer.offsets_for_times(asked, timeout=CALL_SECONDS)
+        self._consumer.assign(
+            [TopicPartition(FLAGS, f.partition, f.offset if f.offset >= 0 else ends[f.partition]) for f in found]
+        )
+        self._behind = set(known.partitions)
+        return True
+
+    def close(self) -> None:
+        self._consumer.close()

@@ -1,0 +1,69 @@
+"""From flag records to what can be labelled: standing flags, gathered by the example that they are about. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import structlog
+
+from learning.choosing import Choosing, Flagged
+
+POINTS_MAX: Final = 100_000
+"""Examples that one model chooses from; of more, the oldest go. A choice among so many takes a quarter of a second."""
+
+log = structlog.get_logger(__name__)
+
+
+class Gathered:
+    """What is flagged for one model."""
+
+    def __init__(self, model: str, choosing: Choosing) -> None:
+        self._model: Final = model
+        self._choosing: Final = choosing
+        self._found: Final[dict[str, Flagged]] = {}
+        self.newest_at: float | None = None
+        """When the last example came that was not known, on the clock of `now`; None: none since the last round."""
+        self.unusable = 0
+        """Flags that `Choosing.example` raised on."""
+
+    @property
+    def examples(self) -> Mapping[str, Flagged]:
+        return self._found
+
+    def take(self, flag: Mapping[str, Any], now: float) -> None:
+        """A record of the flags topic; it may come again. Only a standing flag counts: one that may yet be withdrawn
+        would ask people about something that never was an answer."""
+        try:
+            if flag["data"]["state"] != "standing":
+                return
+            name, severity = str(flag["data"]["assertion"]["name"]), float(flag["data"]["severity"])
+            example = self._choosing.example(flag)
+            features = None
+            if example is not None and self._choosing.features is not None:
+                features = tuple(self._choosing.features(example.example))
+        except Exception as error:  # noqa: BLE001 the user's function may raise anything; the other flags go on
+            self.unusable += 1
+            log.warning("a flag cannot be used", model=self._model, flag=flag.get("id"), reason=type(error).__name__)
+            return
+        if example is None or not (math.isfinite(severity) and severity > 0):
+            return
+        known = self._found.pop(example.id, None)
+        if known is None:
+            self.newest_at = now
+        flags = dict.fromkeys([*(known.flags if known else ()), str(flag["id"])])
+        severities = dict(known.severities) if known else {}
+        severities[name] = max(severity, severities.get(name, 0.0))
+        self._found[example.id] = replace(example, severities=severities, flags=tuple(flags), features=features)
+        if len(self._found) > POINTS_MAX:
+            del self._found[next(iter(self._found))]
+
+    def settle(self) -> None:
+        """A round was chosen: what is left over is no news."""
+        self.newest_at = None
+
+    def forget(self, example: str) -> None:
+        """It was put up for labelling: its request says everything that is known of it."""
+        self._found.pop(example, None)

@@ -1,0 +1,155 @@
+"""Label requests out of flags on a real Kafka: a batch at a time, none twice, whole rounds or none."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import pytest
+from confluent_kafka import Producer
+
+from assertions.core.flag import FlagState
+from assertions.processor.runner import ensure_shared
+from learning.flagreader import FLAGS
+from learning.records import Label, LabelRequest, LabelSource
+from learning.view import Learned, View, topics
+from streams.runtime.topics import ensure_topics
+from streams.settings import KafkaSettings
+from streams.testing import KafkaForTests
+from tests.console.records import flag
+from tests.integration.learning.choosing import BUDGET
+from tests.integration.learning.retrainer import truth
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+WAIT_SECONDS_MAX = 240.0
+
+
+class Traffic:
+    """Flags and labels in, processes, and the fold of everything that is out."""
+
+    def __init__(self, kafka: KafkaForTests) -> None:
+        self.settings = KafkaSettings(bootstrap=kafka.bootstrap)
+        ensure_topics(self.settings, topics())
+        ensure_shared(self.settings)
+        self.model = kafka.unique("model")
+        self.group = kafka.unique("choosing")
+        self._view = View(self.settings)
+        self._producer = Producer({**self.settings.client(), "partitioner": "murmur2_random"})
+        self._running: list[subprocess.Popen[str]] = []
+
+    def flags(self, first: int, count: int, *, assertion: str = "odd", state: FlagState = FlagState.STANDING) -> None:
+        for i in range(first, first + count):
+            name = f"{self.model}-{i}"
+            example = {"verdict": {"name": name, "x": (i * 17 % 40) / 40, "model": self.model}}
+            raised = flag(assertion, name, example, id=f"{assertion}-{name}", severity=1.0 + i, state=state)
+            self._producer.produce(FLAGS, raised.to_bytes(), raised.subject)
+        assert self._producer.flush(30) == 0
+
+    def label(self, requests: list[LabelRequest]) -> None:
+        for r in requests:
+            label = Label(
+                id=f"l-{r.id}", example=r.id, model=r.model, labeller="tables", source=LabelSource.ORACLE,
+                value=truth(r.example["x"]), labelled_at=datetime.now(UTC),  # type: ignore[index,call-overload,arg-type]
+            )  # fmt: skip
+            self._producer.produce(label.topic, label.encoded(), label.key)
+        assert self._producer.flush(30) == 0
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        command = [
+            sys.executable, "-m", "tests.integration.learning.choosing", "--bootstrap", self.settings.bootstrap,
+            "--model", self.model, "--group", self.group, *options,
+        ]  # fmt: skip
+        self._running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return self._running[-1]
+
+    def learned(self) -> Learned:
+        return self._view.catch_up()
+
+    def requests(self) -> list[LabelRequest]:
+        return [r for r in self.learned().labels.requests.values() if r.model == self.model]
+
+    def until(self, holds: Callable[[], bool], what: str) -> None:
+        ends_at = time.monotonic() + WAIT_SECONDS_MAX
+        while not holds():
+            dead = [p for p in self._running if p.poll() not in {None, 0, -9}]
+            assert not dead, dead[0].communicate()[1][-2000:]
+            assert time.monotonic() < ends_at, f"not within {WAIT_SECONDS_MAX:.0f} s: {what}"
+            self._view.poll(0.2)
+
+    def close(self) -> None:
+        for process in self._running:
+            process.kill()
+            process.communicate()
+        self._view.close()
+
+
+@pytest.fixture
+def traffic(kafka: KafkaForTests) -> Iterator[Traffic]:
+    traffic = Traffic(kafka)
+    yield traffic
+    traffic.close()
+
+
+def test_flags_become_batches_that_labels_steer(traffic: Traffic) -> None:
+    traffic.flags(0, 12)
+    traffic.flags(6, 12, assertion="loud")
+    traffic.flags(100, 30, state=FlagState.PROVISIONAL)
+    process = traffic.start()
+    time.sleep(5)
+    assert not traffic.requests(), "18 points are fewer than a round waits for"
+    traffic.flags(18, 12)
+    traffic.until(lambda: len(traffic.requests()) == BUDGET, "the first batch")
+    first = traffic.requests()
+    assert all(r.round == 1 and r.selector == "error-seeking" and r.predicted == "low" for r in first)
+    both = next((r for r in traffic.requests() if set(r.severities) == {"odd", "loud"}), None)
+    if both is not None:
+        assert set(both.flags) == {f"odd-{both.id}", f"loud-{both.id}"}
+    traffic.flags(30, 20)
+    time.sleep(4)
+    assert len(traffic.requests()) == BUDGET, "a batch waits until the one before is labelled"
+    traffic.label(first)
+    traffic.until(lambda: len(traffic.requests()) == 2 * BUDGET, "the second batch")
+    assert Counter(r.round for r in traffic.requests()) == {1: BUDGET, 2: BUDGET}
+    choice = traffic.learned().choices[traffic.model]
+    assert (choice.round, choice.assertions) == (2, ("loud", "odd"))
+    assert choice.state is not None
+    assert len(choice.state["wrong"]) == BUDGET, "the selector has learned from each label once"  # type: ignore[arg-type]
+    assert set(choice.untaught) == {r.id for r in traffic.requests() if r.round == 2}
+    process.terminate()
+    assert process.wait(WAIT_SECONDS_MAX) == 0
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("moment", ["begun", "uncommitted", "committed"])
+def test_killed_anywhere_it_leaves_whole_rounds_and_asks_nothing_twice(traffic: Traffic, moment: str) -> None:
+    traffic.flags(0, 60)
+    first = traffic.start("--die", moment)
+    assert first.wait(WAIT_SECONDS_MAX) == -9, first.communicate()[1][-2000:]
+    assert len(traffic.requests()) == (BUDGET if moment == "committed" else 0)
+    traffic.start()
+    traffic.until(lambda: len(traffic.requests()) == BUDGET, "the round, from another process")
+    batch = traffic.requests()
+    traffic.label(batch)
+    traffic.until(lambda: len(traffic.requests()) == 2 * BUDGET, "the next round")
+    assert Counter(r.round for r in traffic.requests()) == {1: BUDGET, 2: BUDGET}
+    assert traffic.learned().labels.count(traffic.model) == BUDGET
+
+
+def test_two_processes_choose_each_round_once(traffic: Traffic) -> None:
+    traffic.start()
+    traffic.start()
+    traffic.flags(0, 60)
+    traffic.until(lambda: len(traffic.requests()) == BUDGET, "a round")
+    time.sleep(3)
+    assert len(traffic.requests()) == BUDGET
+
+
+def test_few_flags_are_chosen_from_when_no_more_come(traffic: Traffic) -> None:
+    traffic.flags(0, 3)
+    traffic.start("--quiet-seconds", "1")
+    traffic.until(lambda: len(traffic.requests()) == 3, "what there is")
