@@ -56,7 +56,11 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=90s --retries=3 \
 FROM runtime AS base
 COPY --from=build-base /opt/descant /opt/descant
 COPY examples examples
-ENV FACTCHECK_VERIFIER=/opt/descant/verifier.skops
+# What the retraining job writes and stages read: a volume takes its owner from here.
+USER root
+RUN mkdir /artefacts && chown descant /artefacts
+USER descant
+ENV FACTCHECK_VERIFIER=/opt/descant/verifier.skops DESCANT_ARTEFACTS=/artefacts
 CMD ["run", "examples.factcheck.pipeline:factcheck"]
 
 # Gemma 3 270M is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms. Whoever hands
