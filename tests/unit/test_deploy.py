@@ -37,7 +37,8 @@ def test_every_rule_and_panel_asks_for_metrics_that_exist(name: str, expression:
 def test_prometheus_scrapes_every_service_that_serves_metrics() -> None:
     services = yaml.safe_load((DEPLOY.parent / "docker-compose.yml").read_text())["services"]
     commands = {name: service.get("command", [""])[0] for name, service in services.items()}
-    serving = {name for name, command in commands.items() if command in ("run", "worker", "assertions", "console", "learn")}
+    kinds = ("run", "worker", "assertions", "console", "learn")
+    serving = {name for name, command in commands.items() if command in kinds}
     assert all("DESCANT_METRICS" in services[name]["environment"] for name in serving)
     [job] = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     assert set(job["dns_sd_configs"][0]["names"]) == serving
