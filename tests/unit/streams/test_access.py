@@ -29,7 +29,7 @@ def test_a_stage_reads_its_sources_and_writes_its_topic() -> None:
 
 def test_only_the_closer_has_transactions() -> None:
     having = {
-        process: [a.name for a in access if a.resource == "transactional-id"]
+        process: sorted(a.name for a in access if a.resource == "transactional-id")
         for process, access in all_access(PLAN).items()
     }
     assert {process: names for process, names in having.items() if names} == {
