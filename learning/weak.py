@@ -122,7 +122,7 @@ def resolve(
 
 def _winner(words: Mapping[str, str], classes: Sequence[str], trusted: Mapping[str, Trust]) -> tuple[str, float]:
     score = dict.fromkeys(classes, 0.0)
-    for rule, word in words.items():
+    for rule, word in sorted(words.items()):  # in one order: sums of floats depend on it
         precision = trusted.get(rule, Trust(0, 0)).precision
         for c in classes:
             score[c] += math.log(precision if c == word else (1 - precision) / max(1, len(classes) - 1))
