@@ -95,6 +95,8 @@ class Classroom:
             return is_over and job.labels_seen == learned.labels.count(self.recipe.name)
 
         await self.until("the end of a retraining job", done)
+        # The version lies on another topic: it was written with the job's end, and may be read after it.
+        await asyncio.to_thread(self._view.catch_up)
         return self.learned.jobs[self.recipe.name]
 
     def standing(self) -> Standing:

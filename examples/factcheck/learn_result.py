@@ -10,7 +10,7 @@ from rich.table import Table
 
 from examples.factcheck.learn import BUDGET, Course
 
-BAR_CELLS: Final = 24
+BAR_CELLS: Final = 20
 
 
 def show_course(console: Console, course: Course) -> None:
@@ -41,15 +41,16 @@ def summary_lines(course: Course) -> list[str]:
 def _curves(course: Course) -> Table:
     table = Table(title="Accuracy on the exam by labels spent", title_style="bold", box=box.SIMPLE_HEAD)
     table.add_column("labels", justify="right")
-    table.add_column("live, over Kafka", justify="left")
+    table.add_column("live", justify="right")
+    table.add_column("", width=BAR_CELLS)
     for name in course.curves:
-        table.add_column(f"{name}, replayed", justify="right")
+        table.add_column(name, justify="right")
     for number, standing in enumerate(course.standings):
         bar = "█" * round(BAR_CELLS * standing.accuracy.value)
         replayed = (f"{points[number].value:.1%}" for points in course.curves.values())
-        table.add_row(str(standing.labels), f"{standing.accuracy.value:6.1%} {bar}", *replayed)
+        table.add_row(str(standing.labels), f"{standing.accuracy.value:.1%}", bar, *replayed)
     table.caption = (
-        f"replayed: the same verdicts without Kafka, {BUDGET} labels a round, mean of "
+        f"live: over Kafka; the others: the same verdicts replayed, {BUDGET} labels a round, mean of "
         f"{next(iter(course.curves.values()))[0].n} seeds"
     )
     return table
