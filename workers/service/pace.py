@@ -9,6 +9,9 @@ PROMPTS_REMEMBERED: Final = 20
 """The prefill rate is that of so many prompts: it depends on how long they are and what runs beside them."""
 DECODE_SECONDS: Final = 30.0
 """Steps older than this count a third. In less, the number of running prompts varies too little to see its effect."""
+SECONDS_PER_TOKEN_MIN: Final = 1e-7
+"""No engine computes a prompt faster. Prompts that a step computes together have their first tokens at one instant, so
+that a young worker would announce a rate without bound."""
 PREFILL_SECONDS: Final = 1.0
 """The share of time in prefill is that of the last second: a burst of prompts is over soon."""
 # Added to the variance of the number of running prompts: until that has varied, an effect of it is not believed.
@@ -75,7 +78,7 @@ class Pace:
     @property
     def rate(self) -> float:
         """Prompt tokens a second while prompts are computed; 0 until one was."""
-        return self._tokens / self._seconds if self._seconds > 1e-6 else 0.0
+        return self._tokens / max(self._seconds, self._tokens * SECONDS_PER_TOKEN_MIN) if self._tokens else 0.0
 
     def share(self, now: float) -> float:
         """Of the last second, the part in which prompts were computed; at most 1."""
@@ -95,4 +98,5 @@ class Pace:
         """Seconds of a step without prefill with so many prompts; 0 until some were seen."""
         if not self._weight:
             return 0.0
-        return self._t / self._weight + self.further * (running - self._n / self._weight)
+        # `further` lets it come down to 0 at no prompts, and rounding below that.
+        return max(0.0, self._t / self._weight + self.further * (running - self._n / self._weight))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from workers.routing import WorkerState
 from workers.service.pace import Pace
 
 
@@ -84,3 +87,22 @@ def test_a_prompt_that_never_had_a_token_does_not_prefill_for_ever() -> None:
     pace.ended(101.0, has_token=False)
     decode(pace, 1, 0.01, 5, 101.0)
     assert pace.step(1) == pytest.approx(0.01)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 12), st.integers(1, 3), st.sampled_from((1, 2, 3))), min_size=3),
+    st.floats(1e-6, 1e-2),
+)
+def test_whatever_was_seen_can_be_announced(seen: list[tuple[bool, int, int, int]], unit: float) -> None:
+    """Rounding once made the step of an idle worker negative, and its own announcement ended the worker."""
+    pace, now = Pace(), 1_000.0
+    for is_prompt, running, tokens, power in seen:
+        seconds = unit * running**power
+        now += seconds
+        if is_prompt:
+            pace.begun(now)
+            pace.first_token(tokens * 1e6, now)
+        pace.next_tokens(tokens, seconds, running, now)
+        for number in (0, running):
+            said = {"further": pace.further, "share": pace.share(now), "base": pace.step(number)}
+            WorkerState(worker="w", epoch=1, sequence=0, model="m", lanes=(0,), ts=now, rate=pace.rate or 1.0, **said)
