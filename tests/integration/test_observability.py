@@ -273,8 +273,13 @@ EXPECTED = {
 }
 
 
-UNSEEN = {"descant_assertion_abstained", "descant_assertion_late", "descant_enforced"}
-"""Of the catalogue, what this traffic gives no reason for: nothing abstains, comes late or enforces here."""
+UNSEEN = {
+    *("descant_assertion_abstained", "descant_assertion_late", "descant_enforced"),
+    *("descant_assertion_judged", "descant_assertion_confirmed", "descant_assertion_fires"),
+    *("descant_model_version", "descant_model_refused"),
+}
+"""Of the catalogue, what this traffic gives no reason for: nothing abstains, comes late or enforces here, nothing is
+labelled, and no stage follows a model."""
 
 
 async def test_what_processes_serve_is_what_the_catalogue_says_both_ways(observed: Observed) -> None:
