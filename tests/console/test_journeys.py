@@ -305,14 +305,15 @@ async def test_model_versions_and_workers_are_shown(running: Running, shots: Pat
     await table.scroll_into_view_if_needed()
     await page.screenshot(path=shots / "console-models.png")
     await page.close()
+    page = await running.page("/workers")
+    # Asked with the page open: a worker that is done is idle again before a page is there.
     async with httpx.AsyncClient(base_url=running.url, timeout=90) as http:
         for n in range(12):
             await http.post(f"/v1/pipelines/{running.pipeline}/requests", json={"input": {"text": f"Number {n}?"}})
-    page = await running.page("/workers")
     lanes = page.locator("section", has=page.get_by_role("heading", name=running.model)).locator(".lane")
+    await expect(page.locator(".worker").first).to_have_attribute("data-state", "serving")
     await expect(lanes).to_have_count(SETTINGS.lanes)
     await expect(page.locator(".lane.orphan")).to_have_count(0)
-    await expect(page.locator(".worker").first).to_have_attribute("data-state", "serving")
     await page.screenshot(path=shots / "console-workers.png")
     await page.close()
     for path in ("/models", "/workers", "/labels"):
