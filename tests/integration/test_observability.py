@@ -31,6 +31,7 @@ from tests.integration.collector import Collector, Seen
 from tests.integration.processes import Processes
 
 pytestmark = [
+    pytest.mark.nightly,
     pytest.mark.integration,
     pytest.mark.slow,
     pytest.mark.timeout(900),
