@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections import defaultdict
-from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -50,7 +50,6 @@ class Feed:
             **{self.plan.topic(stage.name): stage.name for stage in self.plan.stages},
         }
         self._client: Client | None = None
-        self._stack: Final = AsyncExitStack()
         self._task: asyncio.Task[None] | None = None
         self.problem = "connecting"
         """Why it is not connected; empty when it is."""
@@ -60,36 +59,42 @@ class Feed:
         return self._client is not None
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._connect(), name=f"feed {self.plan.pipeline}")
+        self._task = asyncio.create_task(self._stay_connected(), name=f"feed {self.plan.pipeline}")
 
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self.end_streams()
-        await self._stack.aclose()
 
     def end_streams(self) -> None:
         self.summaries.close()
         for channel in self._channels.values():
             channel.close()
 
-    async def _connect(self) -> None:
+    async def _stay_connected(self) -> None:
         while True:
             try:
                 await asyncio.to_thread(self._look)
-                reader = Reader(self._kafka, list(self._sources), lambda _: True, self._take)
-                await reader.start()
-                self._stack.push_async_callback(reader.close)
-                self._client = await self._stack.enter_async_context(Client(self._pipeline, self._kafka))
+                await self._read()
             except (BrokerError, KafkaException) as error:
                 if str(error) != self.problem:
                     log.info("waiting for the pipeline", pipeline=self.plan.pipeline, reason=str(error))
                 self.problem = str(error)
                 await asyncio.sleep(RETRY_SECONDS)
-            else:
+
+    async def _read(self) -> None:
+        """Until it is cancelled, or may not read any more."""
+        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        reader = Reader(self._kafka, list(self._sources), lambda _: True, self._take, partial(_fail, failed))
+        await reader.start()
+        try:
+            async with Client(self._pipeline, self._kafka) as self._client:
                 self.problem = ""
-                return
+                await failed
+        finally:
+            self._client = None
+            await reader.close()
 
     def _look(self) -> None:
         """Raises when Kafka is away or topics are missing, within CALL_SECONDS: the readers would wait for a broker
@@ -178,3 +183,8 @@ class Feed:
                 self._channels.pop(live.id).close()
         if any(isinstance(event, Opened | AnswerEvent) for event in events):
             self.summaries.publish(live.summary(time.time()))
+
+
+def _fail(future: asyncio.Future[None], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -31,21 +31,26 @@ class Handle:
         self.id: Final = request_id
         self._client: Final = client
         self._adapters: Final = adapters
-        self._events: Final[asyncio.Queue[Event]] = asyncio.Queue()
+        self._events: Final[asyncio.Queue[Event | BaseException]] = asyncio.Queue()
         self._answer: Final[asyncio.Future[Answer]] = asyncio.get_running_loop().create_future()
         self._since: Final = time.monotonic()
 
     async def answer(self) -> Any:
-        """Wait for the answer. Raises AnswerError when it is an error."""
+        """Wait for the answer. Raises AnswerError when it is an error, BrokerError when none can be read any more."""
         answer = await asyncio.shield(self._answer)
         if answer.error is not None:
             raise answer.error
         return answer.value
 
     async def events(self) -> AsyncIterator[Event]:
-        """Everything that the watched stages write for this request, then its Answer. For one reader."""
+        """Everything that the watched stages write for this request, then its Answer. For one reader.
+
+        Raises BrokerError when they cannot be read any more.
+        """
         while True:
             event = await self._events.get()
+            if isinstance(event, BaseException):
+                raise event
             yield event
             if isinstance(event, Answer):
                 return
@@ -56,6 +61,13 @@ class Handle:
         reason   becomes the error's message; at most 500 characters
         """
         await self._client.cancel(self.id, reason)
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing more can be read."""
+        self._events.put_nowait(error)
+        if not self._answer.done():
+            self._answer.set_exception(error)
+            self._answer.exception()  # seen: perhaps only events are waited for
 
     def take(self, source: str, envelope: Envelope, value: bytes | None) -> None:
         """The next record of this request, from stage `source` or, when empty, from the answers."""
@@ -94,7 +106,8 @@ class Client:
         async with Client(factcheck, KafkaSettings(bootstrap="localhost:9092")) as client:
             report = await client.ask(Question(text="Tell me about Bolivia."))
 
-    Raises BrokerError on entering when the pipeline's topics are not there yet.
+    Raises BrokerError on entering when the pipeline's topics are not there yet, or may not be read; and at every call
+    once they may not be read any more.
     """
 
     def __init__(self, pipeline: Pipeline, kafka: KafkaSettings | None = None, *, watch: bool = False) -> None:
@@ -113,9 +126,10 @@ class Client:
         }
         self._reader: Reader | None = None
         self._producer: LoopProducer | None = None
+        self._failed: BaseException | None = None
 
     async def __aenter__(self) -> Self:
-        self._reader = Reader(self._kafka, list(self._sources), self._handles.__contains__, self._take)
+        self._reader = Reader(self._kafka, list(self._sources), self._handles.__contains__, self._take, self._fail)
         await self._reader.start()
         self._producer = LoopProducer(self._kafka, self._fail)
         return self
@@ -143,6 +157,7 @@ class Client:
         traceparent      W3C trace context; by default that of the OpenTelemetry span that the caller is in
         Raises pydantic.ValidationError when the request does not fit, BrokerError when it cannot be produced.
         """
+        self._check()
         value = self._request.dump_json(self._request.validate_python(request))
         request_id = id or uuid.uuid4().hex
         handle = self._handles[request_id] = Handle(request_id, self, self._adapters)
@@ -166,10 +181,15 @@ class Client:
 
     async def cancel(self, request_id: str, reason: str = "") -> None:
         """As `Handle.cancel`."""
+        self._check()
         headers: Headers = [("kind", b"cancel")]
         if reason:
             headers.append(("reason", reason.encode()))
         await self._produce(request_id, None, headers)
+
+    def _check(self) -> None:
+        if self._failed is not None:
+            raise self._failed
 
     async def _produce(self, request_id: str, value: bytes | None, headers: Headers) -> None:
         if self._producer is None:
@@ -197,6 +217,7 @@ class Client:
                 del self._handles[envelope.id]
 
     def _fail(self, error: BaseException) -> None:
+        self._failed = error
         for handle in self._handles.values():
-            handle.take("", Envelope(handle.id, Kind.ERROR), None)
-        raise error
+            handle.fail(error)
+        self._handles.clear()

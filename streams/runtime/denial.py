@@ -18,6 +18,10 @@ DENIED: Final = (
 )
 
 
+REFUSED: Final = (KafkaError._AUTHENTICATION, KafkaError._SSL)
+"""Before anything has worked; later a broker that stops cuts handshakes off as well."""
+
+
 def denied(kafka: KafkaSettings, missing: Iterable[object]) -> BrokerError:
     """The error of a process that may not do what it must."""
     user = kafka.sasl_username or "this client"
@@ -25,4 +29,14 @@ def denied(kafka: KafkaSettings, missing: Iterable[object]) -> BrokerError:
         f"{user} may not: {'; '.join(map(str, missing))}. `descant acls MODULE:PIPELINE` says what each process needs, "
         "and with --apply sets it.",
         code="broker.denied",
+    )
+
+
+def refused(kafka: KafkaSettings, error: KafkaError) -> BrokerError:
+    """The error of a process whose credentials, or whose broker's certificate, are not accepted."""
+    user = kafka.sasl_username or "this client"
+    return BrokerError(
+        f"{user} cannot connect to Kafka at {kafka.bootstrap} by {kafka.security_protocol}: {error.str()}. Check the "
+        "settings DESCANT_KAFKA_*: user, password, mechanism and certificates.",
+        code="broker.credentials",
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from confluent_kafka import KafkaException
@@ -14,12 +16,12 @@ from confluent_kafka.admin import AdminClient
 
 from assertions.processor.topics import FLAGS, group_topics, shared_topics
 from learning.view import topics as learning_topics
-from streams.access import Access, access_of_role, all_access, commands
+from streams.access import Access, Operation, access_of_role, all_access, commands
 from streams.client import Client
 from streams.core.plan import Plan
 from streams.errors import BrokerError
 from streams.runtime.authorization import check_access, missing_access
-from streams.runtime.topics import ensure_topics, model_dead_letters_topic, state_topic, topics_of
+from streams.runtime.topics import answers_topic, ensure_topics, model_dead_letters_topic, state_topic, topics_of
 from streams.settings import KafkaSettings, PipelineSettings
 from streams.testing import KafkaForTests
 from tests.integration.processes import Descant, Processes
@@ -30,6 +32,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900
 SETTINGS = PipelineSettings(partitions=2, lanes=2)
 NAME, MODEL = "observed-secure", "words-secure"
 MODULE = "tests.integration.observed"
+ASKED: Final[tuple[Operation, ...]] = ("Read", "Describe")
+"""Of what a client reads."""
 
 
 @pytest.fixture(scope="module")
@@ -101,17 +105,15 @@ def test_a_pipeline_runs_with_exactly_these_permissions(kafka_of: SecureKafka, p
         assert answer == "2 claims of Is it safe?"
         _await_flag(kafka_of)
         for each in running:
-            for process in each.running.values():
-                assert process.process.poll() is None, f"{process.name}: {process.log.read_text()[-1000:]}"
-                assert "AUTHORIZATION" not in process.log.read_text().upper()
+            for ran in each.running.values():
+                assert ran.process.poll() is None, f"{ran.name}: {ran.log.read_text()[-1000:]}"
+                assert "AUTHORIZATION" not in ran.log.read_text().upper()
     finally:
         for each in running:
             each.stop()
 
 
 def _ask(kafka: SecureKafka, plan: Plan) -> str:
-    import asyncio
-
     from tests.integration.observed import Question, made
 
     async def ask() -> str:
@@ -135,6 +137,40 @@ def _await_flag(kafka: SecureKafka) -> None:
         assert messages[0].error() is None
     finally:
         consumer.close()
+
+
+@pytest.mark.parametrize(
+    ("lacks", "wrong", "code", "says"),
+    [
+        ({"Read", "Describe"}, {}, "broker.denied", f"Read on topic {NAME}.answers"),
+        ({"Read"}, {}, "broker.denied", f"Read on topic {NAME}.answers"),
+        (set(), {"sasl_password": "not it"}, "broker.credentials", "DESCANT_KAFKA_"),
+    ],
+    ids=["nothing of the answers", "answers it may describe only", "a wrong password"],
+)
+async def test_a_client_that_may_not_read_is_told_so(
+    kafka_of: SecureKafka, plan: Plan, lacks: set[Operation], wrong: dict[str, str], code: str, says: str
+) -> None:
+    from tests.integration.observed import Question, made
+
+    answers = answers_topic(NAME)
+    given = {a for a in all_access(plan)["client"] if a.name != answers}
+    given |= {Access("topic", answers, operation) for operation in ASKED if operation not in lacks}
+    user = f"client-{code}-{len(lacks)}"
+    kafka = KafkaSettings(**(kafka_of.user(user).model_dump() | wrong))
+    kafka_of.allow(user, given)
+
+    async def ask() -> None:
+        async with Client(made(NAME, MODEL), kafka) as client:
+            question = Question(text="Is it safe?")
+            with pytest.raises(BrokerError):
+                await client.ask(question)
+            await client.submit(question)
+
+    with pytest.raises(BrokerError) as refused:
+        await asyncio.wait_for(ask(), 60)
+    assert refused.value.code == code
+    assert says in str(refused.value)
 
 
 @pytest.mark.parametrize("role", ["ingress", "draft", "claims", "closer", "worker"])
