@@ -29,6 +29,7 @@ from assertions.core.log import decode_batch
 from assertions.judging import Judge
 from assertions.processor.measured import Measured
 from assertions.processor.publisher import Publisher
+from assertions.processor.ranges import read_range
 from assertions.processor.topics import app_id, log_topic
 from streams.core.plan import Plan
 from streams.settings import KafkaSettings
@@ -51,11 +52,14 @@ class _Partition:
         self.fold = fold
         self.judge = judge
         self.low = low
+        self.next = low
+        """The offset that is handed over next."""
         self.end = end
         """Of the log when it was taken over: below it is replay."""
         self.is_replaying = True
-        self.waiting: deque[tuple[Any, bytes]] = deque()
-        """Events with their values that came while others were judged; all of them are judged together next."""
+        self.waiting: deque[tuple[int, bytes, Any]] = deque()
+        """(offset, value, event) that came while others were judged; all of them are judged together next. What Faust
+        skipped has no event."""
         self.came: Final = asyncio.Event()
         self.has_room: Final = asyncio.Event()
         self.has_room.set()
@@ -87,6 +91,7 @@ class Processor:
         self._thread: Final = ThreadPoolExecutor(1, "fold")
         self._instance: Final = uuid.uuid4().hex[:8]
         self._health_at = 0.0
+        self._revocations = 0
         self._measured: Final = Measured()
         # Faust makes its folder even where it keeps nothing on disk, and by default in the working directory.
         self._folder: Final = tempfile.TemporaryDirectory(prefix="descant-assertions-", ignore_cleanup_errors=True)
@@ -121,22 +126,39 @@ class Processor:
             partition = self._partitions.get(message.partition)
             if partition is None:
                 partition = await self._crashing(self._take_over(message.partition))
+                if partition is None:
+                    continue  # read while it was ours
                 partition.task = asyncio.create_task(self._crashing(self._work(partition, message.partition)))
-            if message.offset < partition.low:
+            if message.offset > partition.next:
+                await self._crashing(self._fill(partition, message.partition, message.offset))
+            if message.offset == partition.next:
+                await _hand_over(partition, message.offset, event.value, event)
+            elif message.offset < partition.low:
                 await stream.ack(event)
-                continue
-            partition.waiting.append((event, event.value))
+            # else it came again, because Faust went back to its last commit
             # The values are the weight of an event; for the acknowledgement its place is enough.
             event.value = message.value = None
-            partition.came.set()
-            if len(partition.waiting) >= WAITING_MAX:
-                partition.has_room.clear()
-            await partition.has_room.wait()
             # Here, because Faust wants a table written from within its stream; the intake's ticks bring records twice
             # a second where nothing else does.
             if time.monotonic() - partition.checkpointed_at >= CHECKPOINT_SECONDS:
                 async with partition.folding:
                     await self._crashing(self._checkpoint(stream, partition, message.partition))
+
+    async def _fill(self, partition: _Partition, number: int, end: int) -> None:
+        """Read what Faust skipped. It throws away what it has fetched while a rebalance is under way, and goes back to
+        the committed offset; without one, or at 0, it stays where it is (0.15.3, `Consumer.getmany`)."""
+        skipped = end - partition.next
+        log.info("reading what was skipped", partition=number, records=skipped)
+        records = read_range(self._kafka, log_topic(self._group), number, partition.next, end)
+        while batch := await asyncio.to_thread(next, records, None):
+            for offset, value in batch:
+                if self._partitions.get(number) is not partition:
+                    return  # its next owner reads them
+                skipped -= 1
+                await _hand_over(partition, offset, value, None)
+        partition.next = end
+        if skipped:
+            log.error("records of the log are gone; raise its retention", partition=number, records=skipped)
 
     async def _crashing(self, work: Coroutine[Any, Any, T]) -> T:
         try:
@@ -154,17 +176,21 @@ class Processor:
                 taken = list(partition.waiting)
                 partition.waiting.clear()
                 partition.has_room.set()
-                records = [(event.message.offset, value) for event, value in taken]
+                records = [(offset, value) for offset, value, _ in taken]
                 await self._on_thread(self._fold, partition, number, records)
-                partition.unacked.extend((event.message.offset, event) for event, _ in taken)
+                partition.unacked.extend((offset, event) for offset, _, event in taken if event is not None)
 
     async def _on_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
-    async def _take_over(self, number: int) -> _Partition:
-        stored = self._checkpoints.get(str(number))
+    async def _take_over(self, number: int) -> _Partition | None:
+        """None when it was taken away meanwhile."""
+        stored, revocations = self._checkpoints.get(str(number)), self._revocations
         start = Checkpoint.from_json(stored) if stored else None
         partition: _Partition = await self._on_thread(self._open, number, start)
+        if self._revocations != revocations:
+            partition.judge.close()
+            return None
         self._partitions[number] = partition
         return partition
 
@@ -212,6 +238,7 @@ class Processor:
 
     def _revoked(self, _app: Any, *revoked_sets: Any, **_: Any) -> None:
         # Faust's group is of the classic protocol: a rebalance takes everything and starts again at the commits.
+        self._revocations += 1
         mine = log_topic(self._group)
         for number in [tp.partition for revoked in revoked_sets for tp in revoked if tp.topic == mine]:
             dropped = self._partitions.pop(number, None)
@@ -255,6 +282,15 @@ class Processor:
             partition.judge.close()
         self._publisher.flush()
         self._folder.cleanup()
+
+
+async def _hand_over(partition: _Partition, offset: int, value: bytes, event: Any) -> None:
+    partition.waiting.append((offset, value, event))
+    partition.next = offset + 1
+    partition.came.set()
+    if len(partition.waiting) >= WAITING_MAX:
+        partition.has_room.clear()
+    await partition.has_room.wait()
 
 
 def _security(kafka: KafkaSettings) -> dict[str, Any]:
