@@ -16,6 +16,7 @@ from assertions.core.flag import Flag
 from assertions.errors import AssertionSetupError
 from assertions.processor.topics import FLAGS
 from streams.errors import BrokerError
+from streams.runtime.consumer import retrying
 from streams.settings import KafkaSettings
 
 Since = datetime | Literal["beginning", "now"]
@@ -100,7 +101,9 @@ class Alerts:
     def _remember(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         """Take again what this name was given before: else a flag that it was told of would come as news when it
         stands, and one that is withdrawn would never be taken back."""
-        known = [place for place in consumer.committed(assigned, timeout=10) if place.offset >= 0]
+        ends_at = time.monotonic() + LOOK_BACK_SECONDS
+        found = retrying(lambda: consumer.committed(assigned, timeout=10), still=lambda: time.monotonic() < ends_at)
+        known = [place for place in found if place.offset >= 0]
         if not known:
             return
         reader = Consumer({**self._kafka.client(), "group.id": "alerts"})

@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from learning.watermarks import watermarks
 from streams.errors import BrokerError
+from streams.runtime.offsets import OffsetLookup
 from streams.settings import KafkaSettings
 
 FLAGS: Final = "assertions.flags"
@@ -20,12 +21,15 @@ LOOK_SECONDS: Final = 2.0
 """Until there is a flags topic: whoever runs assertions makes it."""
 BATCH_RECORDS: Final = 2_000
 
+log = structlog.get_logger(__name__)
+
 
 class FlagReader:
     """Without a group: its owner reads everything. Not thread-safe."""
 
     def __init__(self, kafka: KafkaSettings, history_seconds: float) -> None:
         self._since: Final = time.time() - history_seconds
+        self._lookup: Final = OffsetLookup(kafka, seconds_max=CALL_SECONDS, stable=True)
         self._behind: set[int] | None = None
         """Partitions that were not read to their end yet; None: there is no topic."""
         self._looked = 0.0
@@ -76,16 +80,22 @@ class FlagReader:
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return False
         self._looked = time.monotonic()
+        try:
+            return self._assigned()
+        except KafkaException as error:
+            log.warning("cannot look for flags; will try again", reason=error.args[0].str())
+            return False
+
+    def _assigned(self) -> bool:
         known = self._consumer.list_topics(timeout=CALL_SECONDS).topics.get(FLAGS)
         if known is None or not known.partitions:
             return False
-        asked = [TopicPartition(FLAGS, p, int(self._since * 1000)) for p in known.partitions]
         # Ends first: what comes after this line is read, also where nothing is as young as asked.
-        ends = {a.partition: watermarks(self._consumer, a)[1] for a in asked}
-        found = self._consumer.offsets_for_times(asked, timeout=CALL_SECONDS)
-        self._consumer.assign(
-            [TopicPartition(FLAGS, f.partition, f.offset if f.offset >= 0 else ends[f.partition]) for f in found]
-        )
+        starts = []
+        for place, (_, end) in self._lookup.ranges((FLAGS, number) for number in known.partitions).items():
+            since = self._lookup.since(place, int(self._since * 1000))
+            starts.append(TopicPartition(*place, end if since is None else since))
+        self._consumer.assign(starts)
         self._behind = set(known.partitions)
         return True
 

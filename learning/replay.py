@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from learning.watermarks import watermarks
 from streams.core.record import Kind
 from streams.errors import BrokerError
+from streams.runtime.offsets import OffsetLookup
 from streams.settings import KafkaSettings
 
 REPLAY_GROUP: Final = "learning.replay"
@@ -39,19 +40,23 @@ def recent(kafka: KafkaSettings, traffic: Traffic) -> list[JsonValue]:
         {**kafka.client(), "group.id": REPLAY_GROUP, "enable.auto.commit": False, "enable.partition.eof": True}
     )
     try:
-        return [example for value in _newest(consumer, traffic) if (example := traffic.example(value)) is not None]
+        return [
+            example
+            for value in _newest(consumer, OffsetLookup(kafka, seconds_max=CALL_SECONDS, stable=True), traffic)
+            if (example := traffic.example(value)) is not None
+        ]
     finally:
         consumer.close()
 
 
-def _newest(consumer: Consumer, traffic: Traffic) -> Iterator[JsonValue]:
+def _newest(consumer: Consumer, lookup: OffsetLookup, traffic: Traffic) -> Iterator[JsonValue]:
     known = consumer.list_topics(timeout=CALL_SECONDS).topics.get(traffic.topic)
     if known is None or not known.partitions:
         return
     share = max(1, traffic.most // len(known.partitions))
     places, left = [], set()
-    for partition in known.partitions:
-        low, high = watermarks(consumer, TopicPartition(traffic.topic, partition))
+    ranges = watermarks(lookup, [(traffic.topic, partition) for partition in known.partitions])
+    for (_, partition), (low, high) in ranges.items():
         if high > low:
             places.append(TopicPartition(traffic.topic, partition, max(low, high - share)))
             left.add(partition)

@@ -28,6 +28,7 @@ from learning.records import (
 )
 from learning.watermarks import watermarks
 from streams.errors import BrokerError
+from streams.runtime.offsets import OffsetLookup
 from streams.settings import KafkaSettings
 
 TOPICS: Final = (LABEL_REQUESTS, LABELS, MODELS, JOBS, CHOICES)
@@ -126,23 +127,24 @@ class View:
         found = self._consumer.list_topics(timeout=CALL_SECONDS).topics
         self._places: Final = [TopicPartition(t, p, 0) for t in topics if t in found for p in found[t].partitions]
         self._consumer.assign(self._places)
+        self._lookup: Final = OffsetLookup(kafka, seconds_max=CALL_SECONDS, stable=True)
 
-    def catch_up(self, seconds_max: float = CALL_SECONDS) -> Learned:
+    def catch_up(self) -> Learned:
         """Read everything that was committed before this call. Raises BrokerError when that takes too long."""
         # An end is the last *stable* offset's for a reader of committed records, so that a transaction that is still
         # open does not hold this up: what it writes comes with a later call.
-        for place in self._places:
-            low, high = watermarks(self._consumer, place, seconds_max)
-            self._wait_for(place.topic, place.partition, low, high, seconds_max)
+        places = [(place.topic, place.partition) for place in self._places]
+        for (topic, partition), (low, high) in watermarks(self._lookup, places).items():
+            self._wait_for(topic, partition, low, high)
         return self.learned
 
-    def _wait_for(self, topic: str, partition: int, low: int, high: int, seconds_max: float) -> None:
+    def _wait_for(self, topic: str, partition: int, low: int, high: int) -> None:
         waited = 0.0
         while high > low and self._read_to.get((topic, partition), 0) < high:
             if not self.poll(0.1):
                 waited += 0.1
-            if waited > seconds_max:
-                raise BrokerError(f"topic {topic!r} could not be read to its end within {seconds_max:.0f} s.")
+            if waited > CALL_SECONDS:
+                raise BrokerError(f"topic {topic!r} could not be read to its end within {CALL_SECONDS:.0f} s.")
 
     def poll(self, seconds: float) -> int:
         """Fold in what has come, waiting at most so long for the first record; how many."""

@@ -10,6 +10,7 @@ from typing import Final, Literal
 import structlog
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from streams.runtime.offsets import OffsetLookup
 from streams.settings import KafkaSettings
 
 POLL_SECONDS: Final = 0.2
@@ -45,6 +46,7 @@ class Tail:
         self._since: Final = since
         self._last: Final = last
         self._on_layout: Final = on_layout
+        self._lookup: Final = OffsetLookup(kafka, stable=True)
         self._known: Final[set[tuple[str, int]]] = set()
         self._loop: Final = asyncio.get_running_loop()
         self._stopped: Final = threading.Event()
@@ -55,6 +57,7 @@ class Tail:
 
     async def close(self) -> None:
         self._stopped.set()
+        self._lookup.close()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, 5)
 
@@ -94,9 +97,9 @@ class Tail:
                 for partition in found[topic].partitions
                 if (topic, partition) not in self._known
             ]
+            ranges = self._lookup.ranges((place.topic, place.partition) for place in new)
             for place in new:
-                # A partition that appears while we watch is read from its beginning.
-                low, high = consumer.get_watermark_offsets(place, timeout=CALL_SECONDS, cached=False)
+                low, high = ranges[place.topic, place.partition]
                 start = high if self._since == "end" else low
                 place.offset = start if self._last is None else max(start, high - self._last)
             if new:

@@ -8,10 +8,12 @@ taken over meanwhile never opened. Here each further try is a new client's, whic
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported without saying so
 
 from streams.runtime.consumer import retrying
@@ -27,11 +29,15 @@ Place: TypeAlias = tuple[str, int]
 class OffsetLookup:
     """High watermarks, those of open transactions included, and log starts; waits for a broker that is away.
 
-    Everything but `ends` blocks, and is for threads. Raises KafkaException when it is closed meanwhile.
+    Everything but `ends` blocks, and is for threads. Raises KafkaException when it is closed meanwhile, or when
+    `seconds_max` have passed.
     """
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    def __init__(self, kafka: KafkaSettings, *, seconds_max: float = math.inf, stable: bool = False) -> None:
+        """`stable`: ends are those for a reader of committed records, before what an open transaction writes."""
         self._kafka: Final = kafka
+        self._seconds_max: Final = seconds_max
+        self._isolation: Final = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
         self._admin = AdminClient(kafka.client())
         self._is_open = True
 
@@ -41,6 +47,13 @@ class OffsetLookup:
 
     async def ends(self, places: Iterable[Place]) -> dict[Place, int]:
         return await asyncio.to_thread(self._ask, list(places), OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+    def ranges(self, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
+        """Beginning and end of each."""
+        asked = list(places)
+        low = self._ask(asked, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        high = self._ask(asked, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return {place: (low[place], high[place]) for place in asked}
 
     def end(self, place: Place) -> int:
         return self._ask([place], OffsetSpec.latest())[place]  # type: ignore[no-untyped-call]
@@ -57,10 +70,14 @@ class OffsetLookup:
         if not places:
             return {}
 
+        ends_at = time.monotonic() + self._seconds_max
+
         def ask() -> dict[Place, int]:
             admin = self._admin
             futures = admin.list_offsets(
-                {TopicPartition(topic, number): spec for topic, number in places}, request_timeout=ASK_SECONDS
+                {TopicPartition(topic, number): spec for topic, number in places},
+                isolation_level=self._isolation,
+                request_timeout=ASK_SECONDS,
             )
             try:
                 return {(at.topic, at.partition): future.result().offset for at, future in futures.items()}
@@ -68,4 +85,4 @@ class OffsetLookup:
                 self._admin = AdminClient(self._kafka.client())
                 raise
 
-        return retrying(ask, still=lambda: self._is_open)
+        return retrying(ask, still=lambda: self._is_open and time.monotonic() < ends_at)
