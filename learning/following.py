@@ -14,9 +14,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Final, Generic, TypeVar
+from typing import ClassVar, Final, Generic, TypeVar
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -24,11 +24,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from learning.artefacts import Store
 from learning.records import MODELS, Canary, ModelVersion, canary_key
 from streams import metrics
+from streams.access import Access, read
 from streams.core.partition import partition_of
 from streams.errors import BrokerError, DescantError
 from streams.runtime.threads import in_own_thread
 from streams.settings import KafkaSettings
 
+FOLLOWING_GROUP: Final = "learning.following"
 CALL_SECONDS: Final = 10.0
 READY_SECONDS: Final = 300.0
 """For the topic to be read and the current version to be loaded, libraries included, on a machine that is busy starting
@@ -99,7 +101,7 @@ class Following(Generic[T]):
         consumer = Consumer(
             {
                 **self._kafka.client(),
-                "group.id": "learning.following",  # never joined, never committed
+                "group.id": FOLLOWING_GROUP,  # never joined, never committed
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
@@ -183,25 +185,35 @@ class Following(Generic[T]):
                   reason=reason)  # fmt: skip
 
 
-def following(
-    model: str, load: Load[T], store: Callable[[], Store], start: Callable[[], T]
-) -> Callable[[KafkaSettings], AbstractAsyncContextManager[Following[T]]]:
-    """For `streams.Resource`: a model that is kept current for as long as a process runs.
+@dataclass(frozen=True)
+class Opening(Generic[T]):
+    """What `following` returns."""
 
-    store  where the job's artefacts lie; called when the process starts
-    start  what serves until a version is promoted
-    """
+    model: str
+    load: Load[T]
+    store: Callable[[], Store]
+    start: Callable[[], T]
+    access: ClassVar = frozenset(read(MODELS) | {Access("group", FOLLOWING_GROUP, "Describe")})
 
     @asynccontextmanager
-    async def opened(kafka: KafkaSettings) -> AsyncIterator[Following[T]]:
-        made = await in_own_thread(lambda: Following(model, load, store(), start(), kafka), seconds=READY_SECONDS)
+    async def __call__(self, kafka: KafkaSettings) -> AsyncIterator[Following[T]]:
+        made = await in_own_thread(
+            lambda: Following(self.model, self.load, self.store(), self.start(), kafka), seconds=READY_SECONDS
+        )
         await in_own_thread(made.start, seconds=READY_SECONDS)
         try:
             yield made
         finally:
             await in_own_thread(made.close, seconds=CALL_SECONDS)
 
-    return opened
+
+def following(model: str, load: Load[T], store: Callable[[], Store], start: Callable[[], T]) -> Opening[T]:
+    """For `streams.Resource`: a model that is kept current for as long as a process runs.
+
+    store  where the job's artefacts lie; called when the process starts
+    start  what serves until a version is promoted
+    """
+    return Opening(model, load, store, start)
 
 
 def _place(key: str) -> float:

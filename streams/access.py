@@ -83,7 +83,7 @@ def access_of_role(plan: Plan, role: str) -> frozenset[Access]:
     found |= read(*(plan.topic(source) for source in stage.sources)) | write(plan.topic(role))
     if stage.kind is StageKind.MODEL:
         found |= write(prompts_topic(str(stage.options["model"]))) | read(WORKERS_STATE)
-    return frozenset(found)
+    return frozenset(found.union(*(resource.access for resource in stage.uses)))
 
 
 def access_of_pipeline(plan: Plan) -> dict[str, frozenset[Access]]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Generic, TypeVar
 
+from streams.access import Access
 from streams.errors import ConfigError
 from streams.settings import KafkaSettings
 
@@ -22,11 +23,13 @@ class Resource(Generic[T]):
             return judge(claim, verifier.value)
 
     Each process that runs a stage which uses it opens it once, with the Kafka of the process, and closes it when the
-    stage has left. What opening raises keeps the process from starting.
+    stage has left. What opening raises keeps the process from starting. What it must be allowed in Kafka it may say as
+    an attribute `access`, for `descant acls`.
     """
 
     def __init__(self, open: Callable[[KafkaSettings], AbstractAsyncContextManager[T]]) -> None:
         self._open: Final = open
+        self.access: Final[frozenset[Access]] = getattr(open, "access", frozenset())
         self._opened: Final[list[T]] = []
 
     @property

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from learning.artefacts import FolderStore
+from learning.following import following
+from streams import Pipeline, Resource
 from streams.access import Access, access_of_role, all_access, commands
 from tests.integration.observed import made
 
 PLAN = made("p", "m").plan
+
+
+class Text(BaseModel):
+    text: str
 
 
 def topics(role: str, operation: str) -> set[str]:
@@ -25,6 +36,27 @@ def test_a_stage_reads_its_sources_and_writes_its_topic() -> None:
     assert topics("draft", "Write") >= {"models.m.prompts"}
     assert "workers.state" in topics("draft", "Read")
     assert "workers.state" not in topics("verdict", "Read")
+
+
+def test_a_stage_that_follows_a_model_reads_the_versions() -> None:
+    followed = Resource(following("m", lambda _, content: content, lambda: FolderStore(Path()), bytes))
+    pipeline = Pipeline("f")
+
+    @pipeline.stage(uses=[followed])
+    def judged(text: Text) -> Text:
+        return text
+
+    @pipeline.stage
+    def told(text: Text) -> Text:
+        return text
+
+    @pipeline.flow
+    def flow(text: Text) -> Text:
+        return told(judged(text))
+
+    needed = {Access("topic", "learning.models", "Read"), Access("group", "learning.following", "Describe")}
+    assert needed <= access_of_role(pipeline.plan, "judged")
+    assert not needed & access_of_role(pipeline.plan, "told")
 
 
 def test_only_the_closer_has_transactions() -> None:
