@@ -14,6 +14,8 @@ from learning.choosing import Choosing, Flagged
 POINTS_MAX: Final = 100_000
 """Examples that one model chooses from; of more, the oldest go. A choice among so many takes a quarter of a second."""
 
+TOLD_MAX: Final = 100
+
 log = structlog.get_logger(__name__)
 
 
@@ -26,6 +28,7 @@ class Gathered:
         self._found: Final[dict[str, Flagged]] = {}
         self.newest_at: float | None = None
         """When the last example came that was not known, on the clock of `now`; None: none since the last round."""
+        self._told: Final[set[tuple[str, str]]] = set()
         self.unusable = 0
         """Flags that `Choosing.example` raised on."""
 
@@ -46,7 +49,7 @@ class Gathered:
                 features = tuple(self._choosing.features(example.example))
         except Exception as error:  # noqa: BLE001 the user's function may raise anything; the other flags go on
             self.unusable += 1
-            log.warning("a flag cannot be used", model=self._model, flag=flag.get("id"), reason=type(error).__name__)
+            self._tell(flag, type(error).__name__)
             return
         if example is None or not (math.isfinite(severity) and severity > 0):
             return
@@ -59,6 +62,17 @@ class Gathered:
         self._found[example.id] = replace(example, severities=severities, flags=tuple(flags), features=features)
         if len(self._found) > POINTS_MAX:
             del self._found[next(iter(self._found))]
+
+    def _tell(self, flag: Mapping[str, Any], reason: str) -> None:
+        """Once for each assertion and reason: on a busy topic it may be every second flag."""
+        data = flag.get("data")
+        assertion = data.get("assertion") if isinstance(data, dict) else None
+        name = str(assertion.get("name")) if isinstance(assertion, dict) else "?"
+        if (name, reason) not in self._told and len(self._told) < TOLD_MAX:
+            self._told.add((name, reason))
+            log.warning(
+                "flags cannot be used", model=self._model, assertion=name[:100], first=flag.get("id"), reason=reason
+            )
 
     def settle(self) -> None:
         """A round was chosen: what is left over is no news."""

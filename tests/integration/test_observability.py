@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import time
 import urllib.request
@@ -28,6 +27,7 @@ from streams.metrics import catalogue
 from streams.settings import KafkaSettings
 from streams.testing import KafkaForTests
 from tests.integration.collector import Collector, Seen
+from tests.integration.observed import Question, made
 from tests.integration.processes import Processes
 
 pytestmark = [
@@ -73,7 +73,6 @@ async def until(reached: Callable[[], bool], what: Callable[[], object]) -> None
 async def observed(kafka: KafkaForTests, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Observed]:
     folder = tmp_path_factory.mktemp("observed")
     name, model = kafka.unique("observed"), kafka.unique("words")
-    os.environ |= {"OBSERVED_PIPELINE": name, "OBSERVED_MODEL": model}
     kinds = ["ingress", *STAGES, "closer", "worker", "assertions", "learning", "console"]
     ports = {kind: free_port() for kind in kinds}
     with Collector() as collector:
@@ -121,9 +120,7 @@ async def traffic(observed: Observed) -> None:
         async with http.stream("GET", answer.json()["events"]) as events:
             assert '"type":"answer"' in [line async for line in events.aiter_lines() if line][-1]
         assert (await http.post(path, json={"input": {"text": [SECRET]}})).status_code == 422
-    from tests.integration.observed import Question, pipeline
-
-    async with Client(pipeline, observed.kafka) as client:
+    async with Client(made(observed.pipeline, observed.model), observed.kafka) as client:
         with pytest.raises(AnswerError):
             await client.ask(Question(text=SECRET, breaks=True))
         await (await client.submit(Question(text=SECRET))).cancel(f"no more {SECRET}")

@@ -37,7 +37,7 @@ class Desk:
         self.store = FolderStore(folder)
         self._view = View(self.settings)
         self._producer = Producer({**self.settings.client(), "partitioner": "murmur2_random"})
-        self._running: list[subprocess.Popen[str]] = []
+        self._running: list[subprocess.Popen[bytes]] = []
 
     def put(self, *records: Record) -> None:
         failed: list[object] = []
@@ -63,12 +63,13 @@ class Desk:
                 Label(id=f"l-{name}", example=name, model=self.model, labeller="ann", value=truth(x), labelled_at=NOON),
             )
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
+    def start(self, *options: str) -> subprocess.Popen[bytes]:
         command = [
             sys.executable, "-m", "tests.integration.learning.retrainer", "--bootstrap", self.settings.bootstrap,
             "--store", str(self.store.root), "--model", self.model, "--group", self.group, *options,
         ]  # fmt: skip
-        self._running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        # No pipes: a process blocks on one that is full and read by nobody.
+        self._running.append(subprocess.Popen(command))
         return self._running[-1]
 
     def learned(self) -> Learned:
@@ -84,14 +85,14 @@ class Desk:
         ends_at = time.monotonic() + WAIT_SECONDS_MAX
         while not holds():
             dead = [p for p in self._running if p.poll() not in {None, 0, -9}]
-            assert not dead, dead[0].communicate()[1][-2000:]
+            assert not dead, dead[0].returncode
             assert time.monotonic() < ends_at, f"not within {WAIT_SECONDS_MAX:.0f} s: {what}"
             self._view.poll(0.2)
 
     def close(self) -> None:
         for process in self._running:
             process.kill()
-            process.communicate()
+            process.wait()
         self._view.close()
 
 
@@ -137,7 +138,7 @@ def test_labels_become_a_promoted_version_that_names_each_of_them(desk: Desk) ->
 def test_killed_anywhere_it_loses_no_label_and_publishes_once(desk: Desk, moment: str) -> None:
     desk.label(0, 20)
     first = desk.start("--die", moment)
-    assert first.wait(WAIT_SECONDS_MAX) == -9, first.communicate()[1][-2000:]
+    assert first.wait(WAIT_SECONDS_MAX) == -9
     for version in desk.versions():
         desk.store.get(version.artefact)  # what is published is whole
     if not moment.startswith("published:done"):

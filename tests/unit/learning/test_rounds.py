@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import structlog
 
 from learning.choosing import Choosing, Flagged, a_round, due
 from learning.gathering import Gathered
@@ -67,6 +68,15 @@ def test_a_flag_that_cannot_be_used_is_counted_and_the_others_go_on(broken: dict
     found = gathered(broken, flag(2))
     assert list(found.examples) == ["e2"]
     assert found.unusable == 1
+
+
+def test_flags_that_cannot_be_used_are_told_once_for_each_assertion_and_reason() -> None:
+    with structlog.testing.capture_logs() as told:
+        found = gathered(*[{**flag(n), "subject": "eX"} for n in range(500)], {}, {"data": None}, {"data": "?"})
+    assert found.unusable == 503
+    assert [(line["event"], line["reason"]) for line in told] == [
+        ("flags cannot be used", reason) for reason in ("ValueError", "KeyError", "TypeError")
+    ]
 
 
 @pytest.mark.parametrize(
