@@ -190,7 +190,7 @@ class _Run:
         record = PromptRecord(
             self._text(call), {"max_tokens": call.out}, _topic(call.stage), 0, envelope.id, router.weight(envelope)
         )
-        lane = router.lane(MODEL, envelope, record)
+        lane = router.lane(MODEL, envelope, record, instances=len(self._routers)).lane
         self._producer.send(
             prompts_topic(MODEL), envelope.id, record.encode(), envelope.headers(), partition=lane
         )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from streams.core.failure import Failure
 from streams.core.lineage import Serial
+from streams.core.plan import Plan, StageKind
 from streams.core.record import Envelope
 from streams.errors import ConfigError, RecordError
 from streams.settings import KafkaSettings, PipelineSettings
@@ -65,6 +66,16 @@ def decode_prompt(value: bytes | None) -> PromptRecord:
         raise RecordError("the value is not a prompt with its destination", code="record.prompt") from None
 
 
+def instances_of(plan: Plan, model: str, partitions: int, slots_here: Mapping[str, int]) -> float:
+    """How many processes like this one send prompts to a model: all slots of the stages that ask for it over those that
+    are here. A fraction where they do not share evenly; other pipelines that use the model are not known here.
+
+    slots_here   of the stages that run in this process, by name
+    """
+    asking = [stage.name for stage in plan.stages if stage.kind is StageKind.MODEL and stage.options["model"] == model]
+    return len(asking) * partitions / max(1, sum(slots_here.get(name, 0) for name in asking))
+
+
 OnStranded: TypeAlias = Callable[[Envelope, Failure], None]
 ROUTE_HEADER: Final = "route"
 """Of a prompt record: why it went to its lane, in one word of the policy's."""
@@ -82,8 +93,11 @@ class Router(Protocol):
     def weight(self, envelope: Envelope) -> float:
         """The chance that a delay of this prompt delays its request; asked before `lane`."""
 
-    def lane(self, model: str, envelope: Envelope, prompt: PromptRecord) -> Placed:
-        """Where it goes; it is produced there at once."""
+    def lane(self, model: str, envelope: Envelope, prompt: PromptRecord, *, instances: float) -> Placed:
+        """Where it goes; it is produced there at once.
+
+        instances   so many like this one send to this model, as `instances_of` finds
+        """
 
     def closed(self, serial: Serial) -> None:
         """Nobody waits for this request's prompts any more."""
@@ -101,8 +115,8 @@ class RoundRobinRouter:
         self._turns: Final[dict[str, itertools.cycle[int]]] = {}
         self._lanes: Final = lanes
 
-    def lane(self, model: str, envelope: Envelope, prompt: PromptRecord) -> Placed:
-        del envelope, prompt
+    def lane(self, model: str, envelope: Envelope, prompt: PromptRecord, *, instances: float) -> Placed:
+        del envelope, prompt, instances
         return Placed(next(self._turns.setdefault(model, itertools.cycle(range(self._lanes)))), "rule")
 
     def weight(self, envelope: Envelope) -> float:

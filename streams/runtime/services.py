@@ -17,7 +17,7 @@ from streams.runtime.follow import ControlFollower
 from streams.runtime.offsets import OffsetLookup
 from streams.runtime.poison import Poison, dead_letter
 from streams.runtime.producer import LoopProducer
-from streams.runtime.route import RoundRobinRouter, Router, create_router
+from streams.runtime.route import Placed, PromptRecord, RoundRobinRouter, Router, create_router, instances_of
 from streams.settings import KafkaSettings, PipelineSettings
 
 
@@ -32,11 +32,19 @@ class Services:
         self.producer: Final = LoopProducer(kafka, self.fatal)
         self.follower: Final = ControlFollower(kafka, self.lookup, plan.pipeline, self.fatal)
         self.router: Final[Router] = create_router(kafka, settings) if routes else RoundRobinRouter(settings.lanes)
+        self.slots: Final[dict[str, Callable[[], int]]] = {}
+        """Stage that runs here -> how many of its slots are here now."""
         self.follower.listen(self.router.closed)
         self.router.report_to(self.fail_request)
         counter = itertools.count(1)
         self.next_n: Final[Callable[[], int]] = lambda: next(counter)
         """n of run ids: over all slots of this process, never reset."""
+
+    def lane(self, model: str, envelope: Envelope, prompt: PromptRecord) -> Placed:
+        """Where the router sends this prompt."""
+        here = {name: count() for name, count in self.slots.items()}
+        instances = instances_of(self.plan, model, self.settings.partitions, here)
+        return self.router.lane(model, envelope, prompt, instances=instances)
 
     def fatal(self, error: BaseException) -> None:
         """Latched: the first is what `failed` raises to whoever runs the process."""

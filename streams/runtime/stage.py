@@ -46,6 +46,7 @@ class StageRole:
         topics = [services.plan.topic(source) for source in stage.sources]
         group = group_of(services.plan.pipeline, stage.name)
         self.owner: Final = SlotOwner(services.kafka, services.lookup, group, topics, self._open, services.fatal)
+        services.slots[stage.name] = lambda: len(self.owner.states)
         services.follower.listen(self._closed)
 
     def start(self) -> None:
@@ -268,7 +269,7 @@ class StageSlot:
         whole = bool(options.get("whole", False))
         record = PromptRecord(prompt.text, sampling, self._topic, partition, key, weight, whole)
         model = str(options["model"])
-        placed = self._services.router.lane(model, envelope, record)
+        placed = self._services.lane(model, envelope, record)
         body = record.encode()
         if len(body) > RECORD_BYTES_MAX:
             self._too_large(run, len(body))

@@ -88,7 +88,8 @@ def lanes_chosen(router: KafkaRouter, model: str, count: int = 40) -> set[int]:
             id=f"r{number}", kind=Kind.ITEM, serial=Serial(0, number), stage="tell", lin=(RunId(1, number),),
             deadline=int(time.time() * 1000) + 60_000,
         )  # fmt: skip
-        found.add(router.lane(model, envelope, PromptRecord(f"prompt {number} " * 40, {}, "p.tell", 0, "k")).lane)
+        prompt = PromptRecord(f"prompt {number} " * 40, {}, "p.tell", 0, "k")
+        found.add(router.lane(model, envelope, prompt, instances=1).lane)
         router.closed(Serial(0, number))
     return found
 

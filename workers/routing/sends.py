@@ -44,8 +44,7 @@ class Sends:
     def __init__(self, fleet: Fleet, *, instances: float = 1.0) -> None:
         self._fleet = fleet
         self.instances = instances
-        """Routers that share the load, this one included: what they sent meanwhile is taken to be like "
-        "its own."""
+        """Routers that share the load, this one included: what they sent meanwhile is taken to be like its own."""
         self._version = -1
         self._generation: list[int] = []
         self._open: dict[str, Send] = {}

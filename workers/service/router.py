@@ -77,8 +77,9 @@ class KafkaRouter:
 
     # -- streams.runtime.route.Router --------------------------------------------------------------------------------
 
-    def lane(self, model: str, envelope: Envelope, prompt: PromptRecord) -> Placed:
+    def lane(self, model: str, envelope: Envelope, prompt: PromptRecord, *, instances: float) -> Placed:
         known = self._model(model)
+        known.router.sends.instances = instances
         now = time.time()
         info = self._info(known, envelope, prompt, now)
         if envelope.serial is not None:
