@@ -32,6 +32,8 @@ class FlagReader:
         self._lookup: Final = OffsetLookup(kafka, seconds_max=CALL_SECONDS, stable=True)
         self._behind: set[int] | None = None
         """Partitions that were not read to their end yet; None: there is no topic."""
+        self._ends: Final[dict[int, int]] = {}
+        """Of each partition, where it ended when it was found; an end that moves on all the time is never told of."""
         self._looked = 0.0
         self.unreadable = 0
         """Records that are no JSON object."""
@@ -60,6 +62,9 @@ class FlagReader:
             if (error := message.error()) is not None:
                 self._note(message, error)
                 continue
+            number = int(message.partition() or 0)
+            if int(message.offset() or 0) + 1 >= self._ends[number]:
+                self._caught_up(number)
             try:
                 flag = json.loads(message.value() or b"")
             except ValueError:
@@ -71,10 +76,13 @@ class FlagReader:
 
     def _note(self, message: Message, error: KafkaError) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
-            assert self._behind is not None  # noqa: S101 it is read only where there is one
-            self._behind.discard(int(message.partition() or 0))
+            self._caught_up(int(message.partition() or 0))
         elif not error.retriable():
             raise BrokerError(f"topic {FLAGS!r} cannot be read: {error.str()}.")
+
+    def _caught_up(self, number: int) -> None:
+        assert self._behind is not None  # noqa: S101 it is read only where there is one
+        self._behind.discard(number)
 
     def _found(self) -> bool:
         if time.monotonic() - self._looked < LOOK_SECONDS:
@@ -94,6 +102,7 @@ class FlagReader:
         starts = []
         for place, (_, end) in self._lookup.ranges((FLAGS, number) for number in known.partitions).items():
             since = self._lookup.since(place, int(self._since * 1000))
+            self._ends[place[1]] = end
             starts.append(TopicPartition(*place, end if since is None else since))
         self._consumer.assign(starts)
         self._behind = set(known.partitions)

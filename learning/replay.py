@@ -70,6 +70,9 @@ def _newest(consumer: Consumer, lookup: OffsetLookup, traffic: Traffic) -> Itera
         for message in messages:
             if (error := message.error()) is None:
                 yield from _value(message)
+                number = int(message.partition() or 0)
+                if int(message.offset() or 0) + 1 >= ranges[traffic.topic, number][1]:
+                    left.discard(number)  # where records come all the time, no end is told of
             elif error.code() == KafkaError._PARTITION_EOF:
                 left.discard(int(message.partition() or 0))
             elif not error.retriable():

@@ -33,6 +33,7 @@ class PipelineWatch:
         self._topic: Final = f"{pipeline}.accepted"
         self._partitions: Final = partitions
         self._kafka: Final = kafka
+        self._lookup: Final = lookup
         self._on_fatal: Final = on_fatal
         self._loop: Final = asyncio.get_running_loop()
         self._follower: Final = ControlFollower(kafka, lookup, pipeline, on_fatal)
@@ -65,13 +66,19 @@ class PipelineWatch:
         consumer = Consumer({**self._kafka.client(), **config, "group.id": "descant-top"})
         try:
             consumer.assign(starts)
-            behind = {place.partition for place in starts}
+            ends = {place.partition: self._lookup.end((self._topic, place.partition)) for place in starts}
+            behind = set(ends)
             while self._is_open:
                 first = consumer.poll(POLL_SECONDS)
                 if first is None:
                     continue
                 batch = [first, *consumer.consume(BATCH_RECORDS, 0)]
-                behind -= {m.partition() for m in batch if m.error() is not None}
+                # Where records come all the time, no end is told of.
+                behind -= {
+                    m.partition()
+                    for m in batch
+                    if m.error() is not None or (m.offset() or 0) + 1 >= ends[m.partition() or 0]
+                }
                 self._call_soon(self._take, batch, not behind)
         except BaseException as error:  # noqa: BLE001 — a thread's error reaches nobody by itself
             self._call_soon(self._on_fatal, error)

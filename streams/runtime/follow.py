@@ -28,7 +28,11 @@ OnClosed = Callable[[Serial], None]
 
 
 class ControlFollower:
-    """One pipeline's closed requests; `ready` when everything written before the start has been read."""
+    """One pipeline's closed requests; `ready` when everything written before the start has been read.
+
+    A partition is read to an end by a record at that offset or behind it, or else by the client's word that there is
+    none: while a record comes within each `fetch.wait.max.ms`, the client (2.16) never says so.
+    """
 
     def __init__(
         self, kafka: KafkaSettings, lookup: OffsetLookup, pipeline: str, on_fatal: Callable[[BaseException], None]
@@ -44,6 +48,8 @@ class ControlFollower:
         self._listeners: Final[list[OnClosed]] = []
         self._on_fatal: Final = on_fatal
         self._read_to: Final[dict[int, int]] = {}
+        self._ends: Final[dict[int, int]] = {}
+        """Of each partition, where it ended at the start."""
         self._waiting: Final[list[tuple[int, int, asyncio.Future[None]]]] = []
         self._is_open = True
         self._thread: Final = threading.Thread(target=self._run, name=f"control {pipeline}", daemon=True)
@@ -67,7 +73,7 @@ class ControlFollower:
         try:
             start = self._beginnings()
             self._consumer.assign(start)
-            behind = {p.partition for p in start}
+            behind = set(self._ends)
             while self._is_open:
                 first = self._consumer.poll(POLL_SECONDS)
                 if first is None:
@@ -75,7 +81,7 @@ class ControlFollower:
                 batch = [first, *self._consumer.consume(BATCH_RECORDS, 0)]
                 self._call_soon(self._take, batch)
                 if behind:
-                    behind -= {m.partition() for m in batch if _is_end(m)}
+                    behind -= {m.partition() for m in batch if self._is_at_end(m)}
                     if not behind:
                         self._call_soon(self.ready.set)
             self._consumer.close()
@@ -87,6 +93,7 @@ class ControlFollower:
         found = []
         for number in retrying(self._partitions):
             low, high = self._lookup.beginning((self._topic, number)), self._lookup.end((self._topic, number))
+            self._ends[number] = high
             back, start, since = LOOK_BACK, high, None
             while since is None and start > low and self._is_open:
                 start, back = max(low, high - back), back * LOOK_BACK_GROWTH
@@ -103,12 +110,17 @@ class ControlFollower:
             message = self._consumer.poll(POLL_SECONDS)
             if message is None:
                 continue
-            if _is_end(message):
-                break
             if message.error() is None:
                 with contextlib.suppress(RecordError):  # only a closer may write here
                     since = decode_control(message.value()).since
+            if self._is_at_end(message):
+                break
         return since
+
+    def _is_at_end(self, message: Message) -> bool:
+        if message.error() is None:
+            return (message.offset() or 0) + 1 >= self._ends[message.partition() or 0]
+        return _is_end(message)
 
     def _partitions(self) -> list[int]:
         known = self._consumer.list_topics(self._topic, timeout=CALL_SECONDS).topics[self._topic]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from streams import metrics
 from streams.core.failure import Failure
@@ -20,6 +20,7 @@ from streams.core.lineage import Serial, format_path, parse_serial
 from streams.core.record import Envelope
 from streams.errors import RecordError
 from streams.runtime.consumer import CONSUMER_CONFIG, POLL_SECONDS, retrying
+from streams.runtime.offsets import OffsetLookup
 from streams.runtime.route import OnStranded, Placed, PromptRecord
 from streams.runtime.topics import WORKERS_STATE, ensure_topics, state_topic
 from streams.settings import KafkaSettings, PipelineSettings
@@ -58,6 +59,7 @@ class KafkaRouter:
     def __init__(self, kafka: KafkaSettings, settings: PipelineSettings, policy_name: str) -> None:
         policy(policy_name)  # refused here, not at the first prompt
         self._kafka: Final = kafka
+        self._lookup: Final = OffsetLookup(kafka)
         self._settings: Final = settings
         self._policy_name: Final = policy_name
         self._loop: Final = asyncio.get_running_loop()
@@ -116,6 +118,7 @@ class KafkaRouter:
 
     async def close(self) -> None:
         self._is_open = False
+        self._lookup.close()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         await asyncio.to_thread(self._thread.join, 5)
@@ -181,19 +184,17 @@ class KafkaRouter:
     def _read(self) -> None:
         retrying(lambda: ensure_topics(self._kafka, [state_topic(self._settings)]))
         config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
-        config.update({"auto.offset.reset": "earliest", "enable.partition.eof": True})
+        config.update({"auto.offset.reset": "earliest"})
+        try:
+            past = self._lookup.end((WORKERS_STATE, 0))
+        except KafkaException:
+            return  # closed while the broker was away
         consumer = Consumer({**self._kafka.client(), **config, "group.id": "descant-router"})
         consumer.assign([TopicPartition(WORKERS_STATE, 0, OFFSET_BEGINNING)])
-        is_replay = True
         while self._is_open:
             message = consumer.poll(POLL_SECONDS)
-            if message is None:
-                continue
-            error = message.error()
-            if error is not None:
-                is_replay = is_replay and error.code() != KafkaError._PARTITION_EOF
-                continue
-            self._call_soon(self._heard, message, is_replay)
+            if message is not None and message.error() is None:
+                self._call_soon(self._heard, message, (message.offset() or 0) < past)
         consumer.close()
 
     def _call_soon(self, function: Callable[..., object], *args: object) -> None:
