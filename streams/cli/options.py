@@ -12,6 +12,7 @@ from rich.console import Console
 
 from streams.broker import bootstrap_servers, broker_status
 from streams.cli.logs import LogFormat
+from streams.cli.stdout import kept
 from streams.cli.usage import UsageError
 from streams.errors import ConfigError
 
@@ -70,7 +71,7 @@ def progress(line: str) -> None:
 
 def print_json(document: Any) -> None:
     """Print one JSON document on one line of standard output."""
-    typer.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))
+    typer.echo(json.dumps(document, ensure_ascii=False, allow_nan=False), file=kept())
 
 
 def kafka_or_fail(explicit: str | None) -> str:

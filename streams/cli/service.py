@@ -19,6 +19,7 @@ from confluent_kafka import KafkaException
 from streams.cli.health import beat
 from streams.cli.logs import LogFormat, configure_logs
 from streams.cli.options import messages, print_json
+from streams.cli.stdout import kept_for_json
 from streams.errors import DescantError
 from streams.metrics import serve_metrics
 from streams.runtime.places import places_of
@@ -55,7 +56,8 @@ def run_until_stopped(
         serve_metrics(metrics)
     start_tracing(service)
     try:
-        asyncio.run(_run(process, partial(say_ready, ready, as_json=as_json, log_format=log_format), health_file))
+        with kept_for_json() if as_json else contextlib.nullcontext():
+            asyncio.run(_run(process, partial(say_ready, ready, as_json=as_json, log_format=log_format), health_file))
     except (DescantError, KafkaException):
         raise
     except Exception as error:

@@ -21,8 +21,13 @@ from workers.engines.vllm_wire import LatestStats, chunk_of, engine_arguments, s
 from workers.errors import EngineDeadError, PromptError
 from workers.settings import VllmSettings
 
-# Whoever runs a worker did not ask for reports to others; a set variable still wins.
-_ENVIRONMENT: Final[Mapping[str, str]] = {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
+# Whoever runs a worker did not ask for reports to others, and its log is on standard error as ours is; a set variable
+# still wins.
+_ENVIRONMENT: Final[Mapping[str, str]] = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_DO_NOT_TRACK": "1",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+}
 
 _PRIORITY_PER_SECOND: Final = 1000  # vLLM's priorities are whole numbers: milliseconds tell requests apart
 
