@@ -18,8 +18,7 @@ from tests.chaos.schedule import SESSION_SECONDS, WEIGHTS, draw
 @pytest.mark.parametrize(
     ("pipeline", "seed", "more"),
     [
-        # Failed once while two other files of tests used the cores; why is not known yet.
-        pytest.param("generated", 11, ["--network", "--small-queues"], marks=pytest.mark.nightly),
+        ("generated", 11, ["--network", "--small-queues"]),
         ("reviewed", 3, []),
     ],
 )

@@ -24,7 +24,7 @@ pytest.importorskip("playwright.async_api", reason="needs Playwright: pip instal
 
 from playwright.async_api import Page, async_playwright, expect  # noqa: E402
 
-pytestmark = [pytest.mark.integration, pytest.mark.nightly, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SETTINGS = PipelineSettings(partitions=2, lanes=2)
 PATIENCE_MS = 120_000

@@ -22,7 +22,7 @@ from tests.integration.test_assertions import FlagsOf, newest
 from workers.engines.protocol import EngineLoad, Generation, TokenChunk
 from workers.service.worker import Worker
 
-pytestmark = [pytest.mark.integration, pytest.mark.nightly, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SETTINGS = PipelineSettings(partitions=2, lanes=2)
 

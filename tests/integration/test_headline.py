@@ -11,7 +11,7 @@ import pytest
 
 from streams.testing import KafkaForTests
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_every_arm_answers_every_request_and_each_point_is_kept(kafka: KafkaForTests, tmp_path: Path) -> None:

@@ -31,7 +31,6 @@ from tests.integration.observed import Question, made
 from tests.integration.processes import Processes
 
 pytestmark = [
-    pytest.mark.nightly,
     pytest.mark.integration,
     pytest.mark.slow,
     pytest.mark.timeout(900),

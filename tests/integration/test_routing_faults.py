@@ -29,7 +29,7 @@ from workers.routing import WorkerState
 from workers.service.router import KafkaRouter
 from workers.service.worker import Worker
 
-pytestmark = [pytest.mark.integration, pytest.mark.nightly]
+pytestmark = [pytest.mark.integration]
 
 SETTINGS = PipelineSettings(partitions=2, lanes=4)
 ANSWER_SECONDS = 60.0

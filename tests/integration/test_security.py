@@ -78,7 +78,6 @@ def test_a_wrong_password_a_wrong_authority_and_plain_text_are_refused(kafka_of:
             AdminClient({**refused.client(), "log_level": 0}).list_topics(timeout=3)
 
 
-@pytest.mark.nightly
 def test_a_pipeline_runs_with_exactly_these_permissions(kafka_of: SecureKafka, plan: Plan, tmp_path: Path) -> None:
     access = all_access(plan)
     for process, needed in access.items():

@@ -23,7 +23,7 @@ from streams.testing import KafkaForTests
 from workers.engines.registry import create_engine
 from workers.service.worker import Worker
 
-pytestmark = [pytest.mark.integration, pytest.mark.nightly]
+pytestmark = [pytest.mark.integration]
 
 SETTINGS = PipelineSettings(partitions=2, lanes=2)
 

@@ -24,7 +24,7 @@ from streams.settings import KafkaSettings, PipelineSettings
 from streams.testing import KafkaForTests
 from tests.integration.learning.test_commands import version
 
-pytestmark = [pytest.mark.integration, pytest.mark.nightly, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 WAIT_SECONDS_MAX = 60.0
 
