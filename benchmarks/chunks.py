@@ -205,7 +205,7 @@ def _watch_sends(worker: Worker, topic: str, seen: Seen) -> None:
                 seen.sent[str(key), position + k] = now
         send(to, key, value, headers, on_delivery, partition)
 
-    worker.producer.send = noted  # type: ignore[method-assign]
+    worker.producer.send = noted  # type: ignore[method-assign,assignment]
 
 
 def _prompts(bootstrap: str, plan: Plan, model: str, count: int, tokens: int) -> None:

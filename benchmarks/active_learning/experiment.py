@@ -44,7 +44,8 @@ def curve(task: Task, world: World, using: Selector, seed: int) -> Array:
 
 def _stack(start: Array, pool: Array, labelled: list[int]) -> Array:
     if hasattr(pool, "tocsr"):
-        return vstack([start, pool[labelled]]).tocsr()
+        stacked: Array = vstack([start, pool[labelled]]).tocsr()
+        return stacked
     return np.concatenate([start, pool[labelled]])
 
 

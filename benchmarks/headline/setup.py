@@ -127,7 +127,7 @@ class Setup:
             "DESCANT_PARTITIONS": str(max(2, 2 * machine.stage_processes)),
             "HEADLINE_SCALE": str(machine.scale),
         }
-        self._environment: Final = common
+        self._environment = common
         for number, port in enumerate(self._ports):
             serve = [sys.executable, "-m", "benchmarks.headline.serve", machine.engine, settings]
             self._processes.start(f"engine {number}", [*serve, self._bootstrap, str(port)], common)

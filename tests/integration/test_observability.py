@@ -280,7 +280,8 @@ labelled, and no stage follows a model."""
 
 
 async def test_what_processes_serve_is_what_the_catalogue_says_both_ways(observed: Observed) -> None:
-    known = {m.describe()[0].name: (m.describe()[0].type, tuple(sorted(m._labelnames))) for m in catalogue()}
+    described = [(next(iter(metric.describe())), metric._labelnames) for metric in catalogue()]
+    known = {about.name: (about.type, tuple(sorted(labels))) for about, labels in described}
 
     def served() -> dict[str, set[tuple[str, str, tuple[str, ...]]]]:
         return {kind: set(scraped(port)) for kind, port in observed.ports.items()}

@@ -97,13 +97,21 @@ class Engine(Protocol):
     unknown parameter), `EngineDeadError` (infrastructure: the worker restarts or hands its lanes over).
     """
 
-    model: str
-    """The served name: prompts arrive on `models.<model>.prompts`."""
-    can_resume: bool
-    max_context: int
-    """Prompt and output tokens together."""
-    max_parallel: int
-    """Generations that are worth giving to it at once."""
+    @property
+    def model(self) -> str:
+        """The served name: prompts arrive on `models.<model>.prompts`."""
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether it can go on from token ids that were generated elsewhere."""
+
+    @property
+    def max_context(self) -> int:
+        """Prompt and output tokens together."""
+
+    @property
+    def max_parallel(self) -> int:
+        """Generations that are worth giving to it at once."""
 
     async def start(self) -> None: ...
     def generate(self, generation: Generation) -> AsyncGenerator[TokenChunk, None]: ...

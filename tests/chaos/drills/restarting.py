@@ -13,7 +13,7 @@ from workers.engines.registry import create_engine
 
 def _create(name: str, settings: Mapping[str, Any]) -> Any:
     engine = create_engine(name, settings)
-    engine.can_resume = False
+    vars(engine)["can_resume"] = False
     return engine
 
 

@@ -15,13 +15,14 @@ from confluent_kafka import Producer
 from assertions import Flag, FlagState, Observation, evaluate
 from assertions.processor.runner import ensure_shared
 from examples.factcheck import watch
+from examples.factcheck.classroom import Classroom
 from examples.factcheck.corpus import LabelledClaim, claims
 from examples.factcheck.judge import judge
-from examples.factcheck.learn import Classroom, taught
+from examples.factcheck.learn import taught
 from examples.factcheck.models import Claim, Verdict
 from examples.factcheck.served import loaded
 from examples.factcheck.train import evidence_of
-from examples.factcheck.verifier import current
+from examples.factcheck.verifier import Verifier, current
 from learning.artefacts import FolderStore
 from learning.chooser import Chooser
 from learning.flagreader import FLAGS
@@ -48,7 +49,7 @@ def recipe(kafka: KafkaForTests) -> Recipe:
     return replace(taught, name=name, traffic=None, choosing=replace(taught.choosing, quiet_seconds=2.0))
 
 
-def verdicts(found: list[LabelledClaim], served: Following) -> list[Verdict]:  # type: ignore[type-arg]
+def verdicts(found: list[LabelledClaim], served: Following[Verifier]) -> list[Verdict]:
     """As the stage judges them; the model's own yes or no is right on two of three."""
     given = []
     for number, claim in enumerate(found):
@@ -83,7 +84,7 @@ def kafka_settings(kafka: KafkaForTests) -> KafkaSettings:
 
 @pytest.fixture
 def processes(kafka: KafkaForTests, kafka_settings: KafkaSettings, recipe: Recipe, tmp_path: Path) -> Iterator[None]:
-    running = [
+    running: list[Chooser | RetrainingJob] = [
         Chooser([recipe], kafka_settings, group=kafka.unique("choosing")),
         RetrainingJob([recipe], FolderStore(tmp_path), kafka_settings, group=kafka.unique("retraining")),
     ]

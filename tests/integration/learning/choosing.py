@@ -55,7 +55,7 @@ def main() -> None:
                 die()
             super().begin_transaction()
 
-        def commit_transaction(self, *arguments: object) -> None:
+        def commit_transaction(self, *arguments: float) -> None:
             if options.die == "uncommitted":
                 self.flush(10)
                 die()
@@ -65,7 +65,7 @@ def main() -> None:
 
     from learning import journal
 
-    journal.Producer = Dying  # type: ignore[misc,assignment]
+    vars(journal)["Producer"] = Dying
     from learning.chooser import Chooser
 
     chooser = Chooser(

@@ -24,7 +24,7 @@ def drawn(snapshot: Snapshot) -> str:
 
 def empty(**parts: object) -> Snapshot:
     given = {"pipelines": (), "models": (), "workers": (), "assertions": ()} | parts
-    return Snapshot(at="2026-01-01T00:00:00Z", bootstrap="localhost:9092", **given)  # type: ignore[arg-type]
+    return Snapshot(at="2026-01-01T00:00:00Z", bootstrap="localhost:9092", **given)
 
 
 def stage(name: str, **values: object) -> StageRow:

@@ -24,9 +24,9 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 def verdict(
     said: str, label: str, *, relation: str = "capital", entity: str = "Bolivia", verifier: str = "v3"
 ) -> Verdict:
-    evidence = look_up(Triple(entity=entity, relation=relation, object=said))  # type: ignore[arg-type]
+    evidence = look_up(Triple(entity=entity, relation=relation, object=said))
     return Verdict(
-        sentence=f"Its {relation} is {said}.", label=label, confidence=0.75, evidence=evidence, margin=1.0,  # type: ignore[arg-type]
+        sentence=f"Its {relation} is {said}.", label=label, confidence=0.75, evidence=evidence, margin=1.0,
         features=features(evidence, 1.0) if evidence.facts else {}, verifier=verifier,
     )  # fmt: skip
 

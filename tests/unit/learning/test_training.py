@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from learning.records import (
     LabelRequest,
     ModelVersion,
     Phase,
+    Record,
     TrainingExample,
     Verdict,
     VersionState,
@@ -208,13 +210,20 @@ def version(number: int, state: VersionState, parent: int | None = None) -> Mode
     )  # fmt: skip
 
 
+def only(records: Sequence[Record]) -> list[ModelVersion]:
+    """All of them, of the type that they have where nobody tries a canary."""
+    found = [record for record in records if isinstance(record, ModelVersion)]
+    assert len(found) == len(records)
+    return found
+
+
 class TestVersions:
     def test_promotion_retires_and_rollback_restores(self) -> None:
         known = [version(1, VersionState.CURRENT), version(2, VersionState.HELD, parent=1)]
-        after = promoted(known, 2)
+        after = only(promoted(known, 2))
         assert [(v.version, v.state.value) for v in after] == [(1, "retired"), (2, "current")]
         assert promoted(after, 2) == []
-        back = rolled_back(after)
+        back = only(rolled_back(after))
         assert [(v.version, v.state.value) for v in back] == [(2, "rolled-back"), (1, "current")]
         with pytest.raises(TrainingError):
             rolled_back(back)
@@ -233,7 +242,7 @@ class TestVersions:
             model="m", job="j", phase=Phase.GATED, at=NOON, snapshot=reference, artefact=reference, gate=gate
         )
         known = [version(1, VersionState.CURRENT)]
-        written = versions(job, known, NOON, store)
+        written = only(versions(job, known, NOON, store))
         assert len(written) == records
         assert (written[-1].version, written[-1].state.value, written[-1].parent) == (2, state, 1)
         assert versions(job, [*known, written[-1]], NOON, store) == []
