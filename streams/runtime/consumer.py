@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -29,8 +29,6 @@ BATCHES_AHEAD: Final = 4
 POLL_SECONDS: Final = 0.05
 """Longest wait of a call for an idle poll; a record ends the poll at once."""
 
-POLLED_SECONDS: Final = 0.01
-
 REVOKE_SECONDS: Final = 20.0
 """Shared by everything inside one revoke; the coordinator waits `session.timeout` of silence, and heartbeats go on."""
 
@@ -38,6 +36,12 @@ LEAVE_SECONDS: Final = 12.0
 """A process that is told to end while the broker is away ends without its last commit: its work is done again."""
 
 CALL_SECONDS: Final = 20.0
+
+COMMITTED_SECONDS: Final = 0.5
+"""Longest wait for committed offsets at the first try, twice as long at each further one, up to the next: the thread
+cannot be told of revocations meanwhile. Offsets of a transaction that is on its way are waited for."""
+
+COMMITTED_SECONDS_MAX: Final = 5.0
 
 RETRY_SECONDS: Final = 0.2
 
@@ -95,15 +99,11 @@ NOT_MEMBER: Final = (
 """A commit that is refused with one of these: the slots are lost, and the rebalance callback will say so."""
 
 
-Beginning: TypeAlias = Callable[[tuple[str, int]], int]
-"""(topic, partition) -> the first record there is; may block."""
-
-
 class Owner(Protocol):
     """Who is told of partitions and records; every method runs on the loop."""
 
     def assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """New partitions, paused, positioned at their committed offsets, with the metadata beside them."""
+        """New partitions, paused and positioned nowhere. They may be somebody else's already (`Claims`)."""
 
     async def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         """Still owned until this returns: stop commits, wait for those on their way."""
@@ -123,12 +123,10 @@ class ConsumerThread:
         group: str,
         topics: Sequence[str],
         owner: Owner,
-        beginning: Beginning,
         *,
         keeps_group_metadata: bool = False,
     ) -> None:
         """`keeps_group_metadata`: as it was before the last batch was handed over, for transactions."""
-        self._beginning: Final = beginning
         self.group_metadata: Any = None
         self._keeps_group_metadata: Final = keeps_group_metadata
         self._consumer: Final = Consumer({**kafka.client(), **CONSUMER_CONFIG, "group.id": group})
@@ -138,7 +136,6 @@ class ConsumerThread:
         self._loop: Final = asyncio.get_running_loop()
         self._ahead: Final = threading.Semaphore(BATCHES_AHEAD)
         self._is_open = True
-        self._polls = 0
         self._calls: Final[queue.SimpleQueue[Callable[[], None]]] = queue.SimpleQueue()
         self._thread: Final = threading.Thread(target=self._run, name=f"consumer {group}", daemon=True)
 
@@ -157,11 +154,12 @@ class ConsumerThread:
         self._calls.put(run)
         return await future
 
-    async def polled(self) -> None:
-        """Return when a whole poll has begun and ended since now: callbacks that were due have been called."""
-        wanted = self._polls + 2  # one may be under way
-        while self._is_open and self._polls < wanted:  # noqa: ASYNC110 — see below
-            await asyncio.sleep(POLLED_SECONDS)  # a takeover is rare; the thread would have to tell of every poll
+    async def committed(self, places: list[TopicPartition], seconds: float) -> list[TopicPartition]:
+        """What the group has committed, asked of the coordinator on the connection that heartbeats take, after them.
+
+        Raises KafkaException: also when it was not answered within `seconds`.
+        """
+        return await self.call(partial(_committed, places, seconds))
 
     async def commit(self, places: list[TopicPartition]) -> KafkaError | None:
         """None, or why not. On the thread, so that no commit is ever on its way inside a rebalance callback."""
@@ -177,7 +175,6 @@ class ConsumerThread:
             )
             while self._is_open:
                 self._poll()
-                self._polls += 1
                 self._serve_calls()
             self._consumer.close()
         except BaseException as error:  # noqa: BLE001 — a thread's error reaches nobody by itself
@@ -228,20 +225,17 @@ class ConsumerThread:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if not partitions:
             return
-        try:
-            found = retrying(lambda: consumer.committed(partitions, timeout=CALL_SECONDS))
-        except KafkaException as error:
-            if error.args[0].code() not in NOT_MEMBER:
-                raise
-            consumer.incremental_assign(partitions)  # thrown out meanwhile; the next callback takes them away again
-            consumer.pause(partitions)
-            return
-        for place in found:
-            if place.offset < 0:  # a new group begins with the first record there is
-                place.offset = self._beginning((place.topic, place.partition))
-        consumer.incremental_assign(found)
-        consumer.pause(found)  # until the slot is taken over
-        self._call_soon(self._owner.assigned, found)
+        # Nothing is asked of a broker here: as long as this takes, the coordinator may give them to somebody else
+        # (decisions/two-owners.md). Where reading starts is known when the slot is taken over. Until then they stand at
+        # 0, which retention may have deleted, and are paused before a fetch can say so: a partition that was refused
+        # once cannot be moved any more. Nor would "the end" do: a look-up that is overtaken by a seek is made again,
+        # and moves the partition to the end after all (2.16).
+        for place in partitions:
+            place.offset = 0
+            consumer.get_watermark_offsets(place, cached=True)  # what a client has not heard of it does not pause
+        consumer.pause(partitions)
+        consumer.incremental_assign(partitions)
+        self._call_soon(self._owner.assigned, partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if partitions and not self._loop.is_closed():
@@ -282,6 +276,14 @@ def _commit(places: list[TopicPartition], consumer: Consumer) -> KafkaError | No
     except KafkaException as error:
         return cast("KafkaError", error.args[0])
     return next((place.error for place in done or () if place.error is not None), None)
+
+
+def _committed(places: list[TopicPartition], seconds: float, consumer: Consumer) -> list[TopicPartition]:
+    found = consumer.committed(places, timeout=seconds)
+    for place in found:
+        if place.error is not None:
+            raise KafkaException(place.error)
+    return found
 
 
 def _finish(future: asyncio.Future[Any], result: object) -> None:

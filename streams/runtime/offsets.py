@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterable
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Final, TypeAlias, TypeVar
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported without saying so
@@ -25,11 +25,13 @@ ASK_SECONDS: Final = 5.0
 Place: TypeAlias = tuple[str, int]
 """(topic, partition)"""
 
+T = TypeVar("T")
+
 
 class OffsetLookup:
     """High watermarks, those of open transactions included, and log starts; waits for a broker that is away.
 
-    Everything but `ends` blocks, and is for threads. Raises KafkaException when it is closed meanwhile, or when
+    All that is not a coroutine blocks, and is for threads. Raises KafkaException when it is closed meanwhile, or when
     `seconds_max` have passed.
     """
 
@@ -47,6 +49,9 @@ class OffsetLookup:
 
     async def ends(self, places: Iterable[Place]) -> dict[Place, int]:
         return await asyncio.to_thread(self._ask, list(places), OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+    async def beginnings(self, places: Iterable[Place]) -> dict[Place, int]:
+        return await asyncio.to_thread(self._ask, list(places), OffsetSpec.earliest())  # type: ignore[no-untyped-call]
 
     def ranges(self, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
         """Beginning and end of each."""
@@ -70,19 +75,25 @@ class OffsetLookup:
         if not places:
             return {}
 
-        ends_at = time.monotonic() + self._seconds_max
-
-        def ask() -> dict[Place, int]:
-            admin = self._admin
+        def ask(admin: AdminClient) -> dict[Place, int]:
             futures = admin.list_offsets(
                 {TopicPartition(topic, number): spec for topic, number in places},
                 isolation_level=self._isolation,
                 request_timeout=ASK_SECONDS,
             )
+            return {(at.topic, at.partition): future.result().offset for at, future in futures.items()}
+
+        return self.ask(ask)
+
+    def ask(self, question: Callable[[AdminClient], T]) -> T:
+        """Until there is an answer; each further try is a new client's."""
+        ends_at = time.monotonic() + self._seconds_max
+
+        def once() -> T:
             try:
-                return {(at.topic, at.partition): future.result().offset for at, future in futures.items()}
+                return question(self._admin)
             except KafkaException:
                 self._admin = AdminClient(self._kafka.client())
                 raise
 
-        return retrying(ask, still=lambda: self._is_open and time.monotonic() < ends_at)
+        return retrying(once, still=lambda: self._is_open and time.monotonic() < ends_at)

@@ -18,8 +18,9 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from streams import metrics
 from streams.core.offsets import SlotMetadata, decode_metadata
+from streams.runtime.claims import Claims
 from streams.runtime.consumer import NOT_MEMBER, RETRIABLE, RETRY_SECONDS, ConsumerThread
-from streams.runtime.offsets import OffsetLookup
+from streams.runtime.offsets import OffsetLookup, Place
 from streams.runtime.tasks import Tasks
 from streams.settings import KafkaSettings
 
@@ -28,6 +29,9 @@ COMMIT_SECONDS: Final = 0.1
 
 INCOMPLETE_ALARM_SECONDS: Final = 10.0
 """A slot that has only some of its partitions for this long: members subscribe differently, or use another assignor."""
+
+WITHDRAWN_SECONDS: Final = 0.1
+"""Between two looks whether a slot is ours that was not at the first."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,9 +64,11 @@ class _Committed:
 @dataclass(slots=True, eq=False)
 class _Owned:
     partition: int
+    have: set[str] = field(default_factory=set)
+    """Topics whose partition is assigned here."""
     committed: dict[str, _Committed] = field(default_factory=dict)
-    """By topic: as it was at assignment, then what we committed. Whoever owned another partition of the slot
-    until then had stopped committing for all of it before that one was given to us (PROTOCOL §6.4)."""
+    """By topic: as it was at takeover, then what we committed. Whoever owned a partition of the slot until then had
+    stopped committing for all of it before the coordinator said that it is ours (PROTOCOL §6.4)."""
     state: SlotState | None = None
     behind: dict[int, int] = field(default_factory=dict)
     """Source -> end offset that replay has to reach."""
@@ -70,6 +76,8 @@ class _Owned:
     since: float = field(default_factory=time.monotonic)
     is_leaving: bool = False
     """Inside a revoke: one last commit is allowed."""
+    is_withdrawn: bool = False
+    """The coordinator said at some time that it is not ours; the revocation is on the way."""
 
 
 class SlotOwner:
@@ -95,8 +103,9 @@ class SlotOwner:
         self.has_joined: Final = asyncio.Event()
         """Set once a first assignment is taken over and caught up."""
         self._consumer_thread: Final = ConsumerThread(
-            kafka, group, topics, self, lookup.beginning, keeps_group_metadata=not commits_itself
+            kafka, group, topics, self, keeps_group_metadata=not commits_itself
         )
+        self._claims: Final = Claims(self._consumer_thread, lookup, group)
         self._lookup: Final = lookup
         self._open_slot: Final = open_slot
         self._on_fatal: Final = on_fatal
@@ -132,8 +141,8 @@ class SlotOwner:
         whole = []
         for p in partitions:
             owned = self._owned.setdefault(p.partition, _Owned(p.partition))
-            owned.committed[p.topic] = _Committed(p.offset, p.metadata)
-            if len(owned.committed) == len(self.topics):
+            owned.have.add(p.topic)
+            if len(owned.have) == len(self.topics):
                 whole.append(owned)
             else:
                 asyncio.get_running_loop().call_later(INCOMPLETE_ALARM_SECONDS, self._alarm, owned)
@@ -141,8 +150,8 @@ class SlotOwner:
             self._tasks.spawn(self._take_over(whole))
 
     def _alarm(self, owned: _Owned) -> None:
-        if self._owned.get(owned.partition) is owned and len(owned.committed) < len(self.topics):
-            log.error("slot incomplete", group=self.group, partition=owned.partition, topics=sorted(owned.committed))
+        if self._current([owned]) and len(owned.have) < len(self.topics):
+            log.error("slot incomplete", group=self.group, partition=owned.partition, topics=sorted(owned.have))
 
     async def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         going = self._leave(partitions)
@@ -173,10 +182,9 @@ class SlotOwner:
             if owned is None:
                 continue
             going.append(owned)
-            lost = {p.topic for p in partitions if p.partition == number}
-            rest = {topic: place for topic, place in owned.committed.items() if topic not in lost}
+            rest = owned.have - {p.topic for p in partitions if p.partition == number}
             if rest:
-                # Not paused: what still comes of them is dropped, and the takeover seeks to what was committed.
+                # Not paused: what still comes of them is dropped, and the takeover seeks to what is committed then.
                 self._owned[number] = _Owned(number, rest)
         self._slots.set(len(self.states))
         return going
@@ -199,29 +207,53 @@ class SlotOwner:
     # -- takeover --------------------------------------------------------------------------------------------------
 
     async def _take_over(self, slots: list[_Owned]) -> None:
-        # What was assigned may be due to be revoked already: the callback had to ask for offsets, which takes long on a
-        # busy machine. Whoever it was given to meanwhile has taken it over, and our epoch would lie over theirs.
-        await self._consumer_thread.polled()
+        """Return when each of them is open, or given up."""
+        while slots := self._current(slots):
+            entries = await self._fence(await self._confirmed(slots))
+            await self._open(entries)
+            taken = [owned for owned, _, _ in entries]
+            slots = [owned for owned in slots if owned not in taken]
+            if slots:
+                await asyncio.sleep(WITHDRAWN_SECONDS)
+
+    async def _confirmed(self, slots: list[_Owned]) -> list[_Owned]:
+        ours = await self._claims.ours(self._inputs(slots), lambda: bool(self._current(slots)))
+        confirmed = [owned for owned in slots if ours.issuperset(self._inputs([owned]))]
+        for owned in self._current(slots):
+            if owned not in confirmed and not owned.is_withdrawn:
+                owned.is_withdrawn = True
+                log.info("assigned, and not ours any more", group=self.group, partition=owned.partition)
+        return confirmed
+
+    async def _fence(self, slots: list[_Owned]) -> list[tuple[_Owned, dict[int, int], SlotMetadata]]:
+        """PROTOCOL §7.2–3. The slots are ours: nobody else commits for them now."""
+        found = await self._claims.committed(self._inputs(slots), lambda: bool(self._current(slots)))
+        # A new group begins with the first record there is.
+        beginnings = await self._lookup.beginnings(place for place, at in found.items() if at.offset < 0)
         entries = []
         async with self._commit_lock:
-            for owned in slots:
-                if self._owned.get(owned.partition) is not owned:
-                    continue  # given up while the lock was waited for, and perhaps taken over by somebody else by now
+            for owned in self._current(slots):
+                for topic in self.topics:
+                    place = topic, owned.partition
+                    offset = beginnings.get(place, found[place].offset)
+                    owned.committed[topic] = _Committed(offset, found[place].metadata)
                 positions = {s: owned.committed[topic].offset for s, topic in enumerate(self.topics)}
                 entries.append((owned, positions, _next_epoch(owned.committed[self.topics[0]].metadata)))
-            if not entries or not await self._commit_entries(entries):
-                return  # lost meanwhile: the callbacks say what happens next
-        # The coordinator may have given a partition to somebody else while its assignment here was still on its way: it
-        # takes what a member does not claim yet for released. The commit was then accepted all the same, since members
-        # are fenced and not partitions; but with the member epoch that let it through, the client has learned what is
-        # to be revoked. So callbacks that are due come first, and whoever was late has run nothing under its epoch.
-        await self._consumer_thread.polled()
-        still = [entry for entry in entries if self._owned.get(entry[0].partition) is entry[0]]
-        if still:
-            await self._open(still)
+            if entries and await self._commit_entries(entries):
+                return entries
+        return []
+
+    def _current(self, slots: list[_Owned]) -> list[_Owned]:
+        """Those that have not been given up."""
+        return [owned for owned in slots if self._owned.get(owned.partition) is owned]
+
+    def _inputs(self, slots: list[_Owned]) -> list[Place]:
+        return [(topic, owned.partition) for owned in slots for topic in self.topics]
 
     async def _open(self, entries: list[tuple[_Owned, dict[int, int], SlotMetadata]]) -> None:
         for owned, positions, metadata in entries:
+            if self._owned.get(owned.partition) is not owned:
+                continue
             state = await self._open_slot(owned.partition, metadata, positions)
             # Ends are noted after the fenced commit: whatever an earlier owner produced before it is below them.
             ends = await self._lookup.ends((topic, owned.partition) for topic in self.topics)
@@ -298,7 +330,7 @@ class SlotOwner:
             return False
         for owned, offsets, metadata in entries:
             for place in self.places(owned.partition, offsets, metadata):
-                known = owned.committed[place.topic]  # shared with what is left of a slot that is being given up
+                known = owned.committed[place.topic]
                 known.offset, known.metadata = place.offset, place.metadata
         return True
 
