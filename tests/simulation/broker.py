@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +13,10 @@ from streams.core.record import Envelope
 if TYPE_CHECKING:
     from tests.simulation.process import Process
     from tests.simulation.world import World
+
+
+SECOND_THOUGHTS: Final = 0.05
+"""How often a partition is to move on as soon as it is given: members come and go while an assignment is on its way."""
 
 
 class Txn:
@@ -154,6 +158,9 @@ class Group:
         self.target: list[Member | None] = [None] * partitions
         self.owner: dict[tuple[str, int], Member | None] = {(t, i): None for i in range(partitions) for t in topics}
         self.asked: set[tuple[str, int]] = set()
+        """To be given back by their owners."""
+        self.unheard: set[tuple[str, int]] = set()
+        """Given, and their owners have not said since then what they own."""
         self.gates: dict[str, int] = {}
         """Directed histories: topic -> offset below which its members read for the time being."""
         self.reads_all = False
@@ -175,8 +182,7 @@ class Group:
         self.members.remove(member)
         for at, owner in self.owner.items():
             if owner is member:
-                self.owner[at] = None
-                self.asked.discard(at)
+                self._free(at)
         self._retarget()
 
     def grow(self) -> None:
@@ -202,10 +208,22 @@ class Group:
 
     def release(self, topic: str, partition: int, member: Member) -> None:
         at = (topic, partition)
-        if self.owner[at] is member:
-            self.owner[at] = None
-            self.asked.discard(at)
+        if self.owner[at] is member and at in self.asked:
+            self._free(at)
             self.world.wake(self)
+
+    def _free(self, at: tuple[str, int]) -> None:
+        self.owner[at] = None
+        self.asked.discard(at)
+        self.unheard.discard(at)
+
+    def owns(self, topics: Iterable[str], partition: int, member: Member) -> bool:
+        """Asked by the member itself, which has heard of its assignment then: what it owns is its own until it is
+        given back."""
+        places = [(topic, partition) for topic in topics]
+        owned = [at for at in places if self.owner[at] is member]
+        self.unheard.difference_update(owned)
+        return owned == places
 
     def run(self, rng: Random) -> bool:
         wrong = [
@@ -218,11 +236,20 @@ class Group:
         at = wrong[rng.randrange(len(wrong))]
         owner, target = self.owner[at], self.target[at[1]]
         if owner is not None:
-            self.asked.add(at)
+            if at in self.unheard and rng.random() < 0.5:
+                # The owner has said something of itself meanwhile, in which this is missing: it counts as given back.
+                self.world.count("an assignment is taken back on its way")
+                self.world.note(self, "takes {}[{}] back from {}, which has not heard of it", *at, owner.process)
+                self._free(at)
+            else:
+                self.asked.add(at)
             owner.process.deliver(owner.process.revoked, *at, owner)
         elif target is not None:
             self.owner[at] = target
+            self.unheard.add(at)
             target.process.deliver(target.process.assigned, *at, target)
+            if rng.random() < SECOND_THOUGHTS:
+                self.move(at[1])
         return True
 
 

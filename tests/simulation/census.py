@@ -42,6 +42,8 @@ EVENTS: Final = (
     "a record is refused",
     "a member loses one partition of a slot and keeps another",
     "a revoke waits for a commit in flight",
+    "an assignment is taken back on its way",
+    "a member is told that what it was assigned is not its own",
     "a former member's commit is refused",
     "marks are lost",
     "a takeover finds a node finished",

@@ -17,8 +17,12 @@ COMMIT_STEPS: Final = 60
 """Longest wait before a commit: often enough that marks exist, seldom enough that runs end without one."""
 
 
+CLAIM_STEPS: Final = 10
+"""Between two questions whether a slot is ours that was not at the first."""
+
+
 class Phase:
-    WAITING, FETCHING, FENCING, RESTORING, REPLAYING, ACTIVE = range(6)
+    WAITING, CLAIMING, FETCHING, FENCING, RESTORING, REPLAYING, ACTIVE = range(7)
 
 
 class Host:
@@ -41,6 +45,7 @@ class Host:
         self.is_committing = False
         self.sent: tuple[dict[str, int], str] | None = None
         self.commits_at = 0
+        self.claims_at = 0
 
     def __repr__(self) -> str:
         return f"{self.process}[{self.partition}]"
@@ -67,8 +72,29 @@ class Host:
         rules = self.world.rules
         if self.have != set(self.topics) and (rules.waits_for_all_inputs or not self.have):
             return False
-        self.phase = Phase.FETCHING
+        if not rules.claims_before_fetch:
+            self.phase = Phase.FETCHING
+            return True
+        if self.world.step < self.claims_at:
+            return False
+        self.phase = Phase.CLAIMING
+        process, topics = self.process, tuple(self.have)
+        group, member, partition = process.group, process.member, self.partition
+        process.wire.request(lambda: group.owns(topics, partition, member), self._claimed)
         return True
+
+    def _claimed(self, ok: bool) -> None:
+        if self.is_dead:
+            return
+        if ok:
+            self.phase = Phase.FETCHING
+            self.world.wake(self.process)
+            return
+        self.world.count("a member is told that what it was assigned is not its own")
+        self.phase = Phase.WAITING
+        self.claims_at = self.world.step + CLAIM_STEPS
+        self.world.at(self.claims_at, self.process)
+        self.process.lost_membership()
 
     def _fetch(self) -> bool:
         process, broker, rules = self.process, self.world.broker, self.world.rules

@@ -159,6 +159,8 @@ class Process:
         if host is None:
             host = self.hosts[partition] = self.host(partition)
         host.have.add(topic)
+        # The client acknowledges by itself, whatever comes of it.
+        self.wire.request(lambda: self.group.owns((topic,), partition, member), lambda _: None)
         if host.phase is not Phase.WAITING and not self.world.rules.drops_slot_with_partition:
             return
         self.world.wake(self)

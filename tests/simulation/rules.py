@@ -14,6 +14,9 @@ class Rules:
     """7.6: losing one partition drops the whole slot."""
     waits_for_all_inputs: bool = True
     """7.1: takeover waits for partition i of all topics."""
+    claims_before_fetch: bool = True
+    """7.2: offsets are fetched when the coordinator has said, to a member that has heard of its assignment, that the
+    slot is its own."""
     raises_epoch: bool = True
     """7.3: the epoch is raised and committed before anything runs."""
     commits_epoch_first: bool = True
