@@ -63,15 +63,22 @@ DIAMOND = (Op(0), Op(0, 1), Op(0, 0, 1), Op(0, 0, 2))
 CHAIN = (Op(0), Op(0), Op(0, 0, 1))
 TEXT_FORK = (Op(3), Op(1), Op(2))
 TWO_JOINS = SHAPES[0]
+ONE = (Op(0),)
 DEATHS = ("crash", "crash twice", "crash and hold", "forget marks and crash")
+WHEN_MARKED, WHEN_IN_TRANSACTION = 6, 7
 DELAYS = ("pause", "cut off", "hold", "forget marks and crash")
 
 
 def _at(
-    ops: tuple[Op, ...], kinds: tuple[str, ...], targets: tuple[int, ...], sleeper: int = -1, lanes: int = 1
+    ops: tuple[Op, ...],
+    kinds: tuple[str, ...],
+    targets: tuple[int, ...],
+    sleeper: int = -1,
+    lanes: int = 1,
+    whens: Sequence[int] = range(WHENS),
 ) -> Callable[[Random], Schedule]:
     hits = tuple(product(kinds, targets))
-    return lambda rng: aimed(rng, ops, hits, sleeper, lanes=lanes)
+    return lambda rng: aimed(rng, ops, hits, sleeper, lanes=lanes, whens=whens)
 
 
 def _at_replays(
@@ -109,7 +116,12 @@ FLAWS = (
         patched=_patch(Slot, "committable", commit_unfinished_without_marks),
         schedule=_at(DIAMOND, DEATHS, (0, 1, 2), 3),
     ),
-    Flaw("11", "marked before acknowledged", Rules(marks_after_acks=False)),
+    Flaw(
+        "11",
+        "marked before acknowledged",
+        Rules(marks_after_acks=False),
+        schedule=_at(TEXT_FORK, ("crash",), (0, 1, 2), whens=(WHEN_MARKED,)),
+    ),
     Flaw("11b", "a refused output is forgotten", Rules(retries_refused=False)),
     Flaw("12", "texts are resumed without a fence", Rules(fences_texts=False)),
     Flaw("13", "texts are resumed from text", Rules(resumes_from_ids=False)),
@@ -134,6 +146,7 @@ FLAWS = (
         "23",
         "answered ids are read while a transaction is pending",
         Rules(restores_to_high_watermark=False, waits_for_pending_offsets=False),
+        schedule=_at(ONE, ("crash", "crash and hold", "crash twice"), (1,), whens=(WHEN_IN_TRANSACTION,)),
     ),
     Flaw("24", "offsets rest on an aborted transaction", Rules(starts_over_after_abort=False)),
     Flaw("25", "several writers of answers", Rules(closer_alone_answers=False)),
