@@ -26,6 +26,8 @@ _SPECIAL: Final = ("<pad>", "<s>", "<unk>")
 SHARED_SETTINGS: Final[Mapping[str, Any]] = {"max_num_batched_tokens": 2_048, "block_size": 32, "load_format": "dummy"}
 """Of every engine here, and of the simulated ones."""
 
+CONTEXT_MAX: Final = 32_768
+
 KV_SHARE: Final = 0.5
 """Of a GPU engine's memory for its KV cache; the rest is for weights, activations and CUDA graphs."""
 
@@ -56,7 +58,6 @@ def write_model(size: str, folder: Path) -> Path:
     """A model folder of one of SHAPES whose texts never end by themselves."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors  # noqa: PLC0415 (vLLM's)
 
-    folder.mkdir(parents=True, exist_ok=True)
     words = ("".join(letters) for letters in itertools.product(_LETTERS, repeat=_WORD))
     vocabulary = {token: number for number, token in enumerate((*_SPECIAL, *words))}
     tokenizer = Tokenizer(models.WordLevel(vocab=vocabulary, unk_token="<unk>"))  # noqa: S106 (not a password)
@@ -64,40 +65,52 @@ def write_model(size: str, folder: Path) -> Path:
     tokenizer.decoder = decoders.Fuse()
     tokenizer.add_special_tokens(list(_SPECIAL))
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    _write(
-        folder / "tokenizer_config.json",
-        {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "pad_token": "<pad>", "unk_token": "<unk>"},
-    )
+    said = {"bos_token": "<s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    return write_folder(folder, size, tokenizer, said, vocabulary=len(vocabulary), bos=1, pad=0)
+
+
+def write_folder(
+    folder: Path,
+    size: str,
+    tokenizer: Any,
+    tokens: Mapping[str, object],
+    *,
+    vocabulary: int,
+    bos: int | None = None,
+    pad: int | None = None,
+) -> Path:
+    """A model folder that vLLM loads: one of SHAPES, with a tokenizer of the caller's. Without an end-of-text token nothing
+    stops before `max_tokens`.
+
+    tokens   what the tokenizer's configuration says besides its class
+    """
     shape = SHAPES[size]
-    _write(
-        folder / "config.json",
-        {
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "dtype": "bfloat16",
-            "vocab_size": len(vocabulary),
-            "hidden_size": shape.hidden,
-            "intermediate_size": shape.intermediate,
-            "num_hidden_layers": shape.layers,
-            "num_attention_heads": shape.heads,
-            "num_key_value_heads": shape.kv_heads,
-            "head_dim": shape.head,
-            "max_position_embeddings": 32_768,
-            "rms_norm_eps": 1e-5,
-            "rope_theta": 500_000.0,
-            "hidden_act": "silu",
-            "tie_word_embeddings": False,
-            "bos_token_id": 1,
-            "eos_token_id": None,
-            "pad_token_id": 0,
-        },
-    )
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "dtype": "bfloat16",
+        "vocab_size": vocabulary,
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.intermediate,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.head,
+        "max_position_embeddings": CONTEXT_MAX,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 500_000.0,
+        "hidden_act": "silu",
+        "tie_word_embeddings": False,
+        "bos_token_id": bos,
+        "eos_token_id": None,
+        "pad_token_id": pad,
+    }
+    written = {"config": config, "tokenizer_config": {"tokenizer_class": "PreTrainedTokenizerFast", **tokens}}
+    for name, value in written.items():
+        (folder / f"{name}.json").write_text(json.dumps(value, indent=1), encoding="utf-8")
     return folder
-
-
-def _write(path: Path, value: Mapping[str, object]) -> None:
-    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
 
 
 def text(tokens: int, rng: random.Random) -> str:
@@ -140,7 +153,7 @@ class DummyModel:
 
 
 def dummy_engine(path: Path, *, context: int, parallel: int, gpu_memory_fraction: float | None) -> Engine:
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # it logs to standard output, which is the result's
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # its start alone is a page of progress
     settings = engine_settings(path, context=context, parallel=parallel, gpu_memory_fraction=gpu_memory_fraction)
     return create(settings)
 

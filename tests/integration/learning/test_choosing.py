@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from confluent_kafka import Producer
 
 from assertions.core.flag import FlagState
 from assertions.processor.runner import ensure_shared
 from learning.flagreader import FLAGS
 from learning.records import Label, LabelRequest, LabelSource
-from learning.view import Learned, View, topics
-from streams.runtime.topics import ensure_topics
-from streams.settings import KafkaSettings
 from streams.testing import KafkaForTests
 from tests.console.records import flag
 from tests.integration.learning.choosing import BUDGET
+from tests.integration.learning.desk import WAIT_SECONDS_MAX, LearningDesk
 from tests.integration.learning.retrainer import truth
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
-WAIT_SECONDS_MAX = 240.0
 
+class Traffic(LearningDesk):
+    """Flags and labels in."""
 
-class Traffic:
-    """Flags and labels in, processes, and the fold of everything that is out."""
+    module = "choosing"
 
     def __init__(self, kafka: KafkaForTests) -> None:
-        self.settings = KafkaSettings(bootstrap=kafka.bootstrap)
-        ensure_topics(self.settings, topics())
+        super().__init__(kafka)
         ensure_shared(self.settings)
-        self.model = kafka.unique("model")
-        self.group = kafka.unique("choosing")
-        self._view = View(self.settings)
-        self._producer = Producer({**self.settings.client(), "partitioner": "murmur2_random"})
-        self._running: list[subprocess.Popen[bytes]] = []
 
     def flags(self, first: int, count: int, *, assertion: str = "odd", state: FlagState = FlagState.STANDING) -> None:
         for i in range(first, first + count):
@@ -51,42 +40,18 @@ class Traffic:
         assert self._producer.flush(30) == 0
 
     def label(self, requests: list[LabelRequest]) -> None:
-        for r in requests:
-            label = Label(
-                id=f"l-{r.id}", example=r.id, model=r.model, labeller="tables", source=LabelSource.ORACLE,
-                value=truth(r.example["x"]), labelled_at=datetime.now(UTC),  # type: ignore[index,call-overload,arg-type]
-            )  # fmt: skip
-            self._producer.produce(label.topic, label.encoded(), label.key)
-        assert self._producer.flush(30) == 0
-
-    def start(self, *options: str) -> subprocess.Popen[bytes]:
-        command = [
-            sys.executable, "-m", "tests.integration.learning.choosing", "--bootstrap", self.settings.bootstrap,
-            "--model", self.model, "--group", self.group, *options,
-        ]  # fmt: skip
-        # No pipes: a process blocks on one that is full and read by nobody.
-        self._running.append(subprocess.Popen(command))
-        return self._running[-1]
-
-    def learned(self) -> Learned:
-        return self._view.catch_up()
+        self.put(
+            *(
+                Label(
+                    id=f"l-{r.id}", example=r.id, model=r.model, labeller="tables", source=LabelSource.ORACLE,
+                    value=truth(r.example["x"]), labelled_at=datetime.now(UTC),  # type: ignore[index,call-overload,arg-type]
+                )
+                for r in requests
+            )
+        )  # fmt: skip
 
     def requests(self) -> list[LabelRequest]:
         return [r for r in self.learned().labels.requests.values() if r.model == self.model]
-
-    def until(self, holds: Callable[[], bool], what: str) -> None:
-        ends_at = time.monotonic() + WAIT_SECONDS_MAX
-        while not holds():
-            dead = [p for p in self._running if p.poll() not in {None, 0, -9}]
-            assert not dead, dead[0].returncode
-            assert time.monotonic() < ends_at, f"not within {WAIT_SECONDS_MAX:.0f} s: {what}"
-            self._view.poll(0.2)
-
-    def close(self) -> None:
-        for process in self._running:
-            process.kill()
-            process.wait()
-        self._view.close()
 
 
 @pytest.fixture

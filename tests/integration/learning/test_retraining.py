@@ -3,50 +3,35 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
 
 from learning.artefacts import FolderStore
-from learning.records import JobRecord, Label, LabelRequest, ModelVersion, Phase, Record, TrainingSet, VersionState
-from learning.view import TOPICS, Learned, View, topics
-from streams.runtime.topics import ensure_topics
-from streams.settings import KafkaSettings
+from learning.records import JobRecord, Label, LabelRequest, ModelVersion, Phase, TrainingSet, VersionState
+from learning.view import TOPICS, topics
 from streams.testing import KafkaForTests
+from tests.integration.learning.desk import WAIT_SECONDS_MAX, LearningDesk
 from tests.integration.learning.retrainer import CLASSES, recipe, truth
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-WAIT_SECONDS_MAX = 240.0
 
 
-class Desk:
-    """What a test has in hand: records in, processes, and the fold of everything that is out."""
+class Desk(LearningDesk):
+    """Labels in, and where the job keeps what it makes."""
+
+    module = "retrainer"
 
     def __init__(self, kafka: KafkaForTests, folder: Path) -> None:
-        self.settings = KafkaSettings(bootstrap=kafka.bootstrap)
-        ensure_topics(self.settings, topics())
-        self.model = kafka.unique("model")
-        self.group = kafka.unique("retraining")
+        super().__init__(kafka)
         self.store = FolderStore(folder)
-        self._view = View(self.settings)
-        self._producer = Producer({**self.settings.client(), "partitioner": "murmur2_random"})
-        self._running: list[subprocess.Popen[bytes]] = []
 
-    def put(self, *records: Record) -> None:
-        failed: list[object] = []
-        for record in records:
-            self._producer.produce(
-                record.topic, record.encoded(), record.key, on_delivery=lambda e, _: failed.append(e) if e else None
-            )
-        self._producer.flush(30)
-        assert not failed
+    def start(self, *options: str) -> subprocess.Popen[bytes]:
+        return super().start("--store", str(self.store.root), *options)
 
     def label(self, first: int, count: int, of: int = 40) -> None:
         for i in range(first, first + count):
@@ -63,37 +48,11 @@ class Desk:
                 Label(id=f"l-{name}", example=name, model=self.model, labeller="ann", value=truth(x), labelled_at=NOON),
             )
 
-    def start(self, *options: str) -> subprocess.Popen[bytes]:
-        command = [
-            sys.executable, "-m", "tests.integration.learning.retrainer", "--bootstrap", self.settings.bootstrap,
-            "--store", str(self.store.root), "--model", self.model, "--group", self.group, *options,
-        ]  # fmt: skip
-        # No pipes: a process blocks on one that is full and read by nobody.
-        self._running.append(subprocess.Popen(command))
-        return self._running[-1]
-
-    def learned(self) -> Learned:
-        return self._view.catch_up()
-
     def versions(self) -> list[ModelVersion]:
         return list(self.learned().known(self.model))
 
     def job(self) -> JobRecord | None:
         return self.learned().jobs.get(self.model)
-
-    def until(self, holds: Callable[[], bool], what: str) -> None:
-        ends_at = time.monotonic() + WAIT_SECONDS_MAX
-        while not holds():
-            dead = [p for p in self._running if p.poll() not in {None, 0, -9}]
-            assert not dead, dead[0].returncode
-            assert time.monotonic() < ends_at, f"not within {WAIT_SECONDS_MAX:.0f} s: {what}"
-            self._view.poll(0.2)
-
-    def close(self) -> None:
-        for process in self._running:
-            process.kill()
-            process.wait()
-        self._view.close()
 
 
 @pytest.fixture
