@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.results import report
 from benchmarks.routing import compare, page
 from benchmarks.routing.calibrate import hardware_of, stored
-from benchmarks.routing.engine import Hardware
+from benchmarks.routing.hardware import Hardware
 from benchmarks.routing.simulation import Setup
 from benchmarks.routing.trace import Trace, load
 from benchmarks.routing.workloads import WORKLOADS

@@ -23,8 +23,8 @@ from typing import Any, Final
 
 from benchmarks.routing import grid
 from benchmarks.routing.dummy import SHAPES, SHARED_SETTINGS, DummyModel, dummy_engine, hardware_name, is_gpu
-from benchmarks.routing.engine import Hardware
 from benchmarks.routing.grid import Cell, Constants, Measured
+from benchmarks.routing.hardware import Hardware
 from streams.errors import ConfigError, DescantError
 from workers.engines.protocol import Engine
 

@@ -13,30 +13,9 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
+from benchmarks.routing.hardware import Hardware
+from benchmarks.routing.measured import Measured
 from benchmarks.routing.trace import Call
-
-
-@dataclass(frozen=True, slots=True)
-class Hardware:
-    """Constants of one engine; the defaults are plausible for an H100 with an 8B model, and not measured."""
-
-    overhead: float = 7e-3
-    """Seconds of every step."""
-    prefill: float = 35e-6
-    """Seconds a prefill token."""
-    decode: float = 30e-6
-    """Seconds a decoding sequence."""
-    context: float = 55e-9
-    """Seconds a KV token of the decoding sequences."""
-    attention: float = 0.0
-    """Seconds a prefill token and token before it: on small models attention is much of a long prefill."""
-    kv_tokens: int = 400_000
-    block: int = 32
-    step_tokens: int = 2_048
-    """Most tokens of one step, prefill chunks and decodes together (vLLM `max_num_batched_tokens`)."""
-    sequences: int = 256
-    """Most running at once (vLLM `max_num_seqs`)."""
-    slowness: float = 1.0
 
 
 class Sequence:
@@ -111,10 +90,7 @@ class SimulatedWorker:
         self._began = 0.0
         self._run_seconds = 0.0
         self._in_prefill = 0.0
-        self._average_at = 0.0
-        self._prefill_tokens, self._prefill_seconds = 0.0, 0.0
-        self._base_seconds, self._base_steps = 0.0, 0.0
-        self.share = 0.0
+        self.measured = Measured(hardware)
         self.prefilled = 0
         self.hits = 0
         self.prompt_tokens = 0
@@ -153,7 +129,7 @@ class SimulatedWorker:
     def advance(self, now: float) -> Outcome:
         """The steps under way end at `due` = now. Plans the next ones."""
         outcome = Outcome()
-        self._account(now)
+        self.measured.steps(self._run, self._run_seconds, self._in_prefill, sum(t for _, t in self.chunks), now)
         self.step += self._run
         self.context += len(self.decoding) * self._run
         self.private += len(self.decoding) * self._run
@@ -357,43 +333,11 @@ class SimulatedWorker:
 
     # --- what is announced ---
 
-    def _account(self, now: float) -> None:
-        """Moves the means of the last second by the steps that end now."""
-        seconds, run, in_prefill = self._run_seconds, self._run, self._in_prefill
-        tokens = sum(t for _, t in self.chunks)
-        keep = math.exp(-(now - self._average_at))
-        self._average_at = now
-        self._base_seconds = self._base_seconds * keep + seconds - in_prefill
-        self._base_steps = self._base_steps * keep + run
-        self.share = self.share * keep + (1 - math.exp(-seconds)) * in_prefill / seconds
-        if tokens:
-            keep = math.exp(-seconds)
-            self._prefill_tokens = self._prefill_tokens * keep + tokens
-            self._prefill_seconds = self._prefill_seconds * keep + seconds
-
-    @property
-    def rate(self) -> float:
-        """Prompt tokens a second of steps that prefill."""
-        if self._prefill_seconds < 1e-6:
-            return 1 / (self.hardware.prefill * self.hardware.slowness) * 0.7
-        return self._prefill_tokens / self._prefill_seconds
-
     @property
     def further(self) -> float:
         """Seconds that one more prompt, of the usual length, adds to a step."""
         decodes = len(self.decoding)
         return (self.hardware.decode + self.hardware.context * self.context / max(decodes, 1)) * self.hardware.slowness
-
-    @property
-    def base(self) -> float:
-        """Mean seconds of a step without its prefill part."""
-        if self._base_steps < 1e-9:
-            return self.hardware.overhead * self.hardware.slowness
-        return self._base_seconds / self._base_steps
-
-    def share_at(self, now: float) -> float:
-        """Share of the last second's time that went into prefill; idle time counts."""
-        return min(1.0, self.share * math.exp(-max(0.0, now - self._average_at)))
 
     @property
     def waiting_count(self) -> int:

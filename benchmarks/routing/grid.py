@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.routing.dummy import text
-from benchmarks.routing.engine import Hardware, SimulatedWorker
+from benchmarks.routing.engine import SimulatedWorker
+from benchmarks.routing.hardware import Hardware
 from benchmarks.routing.trace import Call, Spec, compiled
 from workers.engines.protocol import Engine, Generation, Sampling
 

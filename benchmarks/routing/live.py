@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from benchmarks.routing.calibrate import file_name, hardware_of, stored
 from benchmarks.routing.dummy import MODEL, SHAPES, DummyModel, engine_settings, hardware_name, is_gpu
-from benchmarks.routing.engine import Hardware
+from benchmarks.routing.hardware import Hardware
 from benchmarks.routing.player import Played, Player
 from benchmarks.routing.simulation import Setup, Simulation, quantile
 from benchmarks.routing.trace import Spec, compiled

@@ -8,7 +8,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from benchmarks.routing.engine import Hardware, SimulatedWorker
+from benchmarks.routing.engine import SimulatedWorker
+from benchmarks.routing.hardware import Hardware
 from benchmarks.routing.trace import Call, Trace
 from workers.routing import (
     Fleet,
@@ -293,11 +294,11 @@ class Simulation:
             ts=self.now,
             leaving=False,
             pend=max(0.0, engine.pending),
-            rate=engine.rate,
-            base=engine.base,
+            rate=engine.measured.rate,
+            base=engine.measured.base,
             further=engine.further,
             places=engine.hardware.sequences,
-            share=engine.share_at(self.now),
+            share=engine.measured.share_at(self.now),
             crit=engine.kappa,
             running=engine.running_count,
             waiting=engine.waiting_count,

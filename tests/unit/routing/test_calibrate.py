@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.routing import calibrate, grid
-from benchmarks.routing.engine import Hardware
 from benchmarks.routing.grid import Cell, Constants, Measured
+from benchmarks.routing.hardware import Hardware
 from streams.errors import ConfigError
 
 ABOUT = {"hardware": "a processor", "model": "tiny", "vllm": "none"}

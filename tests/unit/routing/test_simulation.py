@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.routing.engine import Hardware, SimulatedWorker
+from benchmarks.routing.engine import SimulatedWorker
+from benchmarks.routing.hardware import Hardware
 from benchmarks.routing.simulation import Fault, Setup, Simulation, quantile
 from benchmarks.routing.trace import Spec, Trace, compiled
 from benchmarks.routing.workloads import WORKLOADS
