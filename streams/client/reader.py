@@ -15,7 +15,6 @@ from streams.core.record import Envelope, parse_envelope
 from streams.errors import BrokerError, RecordError
 from streams.runtime.consumer import (
     BATCH_RECORDS,
-    CALL_SECONDS,
     CONSUMER_CONFIG,
     POLL_SECONDS,
     RETRIABLE,
@@ -27,6 +26,12 @@ from streams.runtime.offsets import OffsetLookup
 from streams.settings import KafkaSettings
 
 MISSING: Final = KafkaError.UNKNOWN_TOPIC_OR_PART
+
+TRY_SECONDS: Final = 2.0
+"""Of one question for a topic; between two it is looked whether the brokers refuse who asks."""
+
+PATIENCE_SECONDS: Final = 5.0
+"""So long refusals are borne at the start: brokers learn of a user who has just been made a moment later."""
 
 REFUSED_SECONDS: Final = 30.0
 """Credentials that have worked are refused when they are again within this time (the client asks at least every 10 s):
@@ -73,6 +78,7 @@ class Reader:
         except BaseException:
             self._consumer.close()
             raise
+        self._refused, self._refused_at = None, -REFUSED_SECONDS
         self._has_started = True
         self._thread.start()
 
@@ -87,7 +93,7 @@ class Reader:
 
     def _ask_for(self, topic: str) -> TopicMetadata:
         def ask() -> TopicMetadata:
-            about: TopicMetadata = self._consumer.list_topics(topic, timeout=CALL_SECONDS).topics[topic]
+            about: TopicMetadata = self._consumer.list_topics(topic, timeout=TRY_SECONDS).topics[topic]
             if about.error is not None and about.error.code() in RETRIABLE and about.error.code() != MISSING:
                 raise KafkaException(about.error)
             return about
@@ -108,13 +114,14 @@ class Reader:
 
     def _is_accepted(self) -> bool:
         self._consumer.poll(0)  # `_note` is called by polls only
-        return self._refused is None
+        return self._refused is None or time.monotonic() - self._refused_at < PATIENCE_SECONDS
 
     def _note(self, error: KafkaError) -> None:
+        now = time.monotonic()
         if not self._has_started and error.code() in REFUSED:
+            self._refused_at = now if self._refused is None else self._refused_at
             self._refused = error
         elif self._has_started and error.code() == KafkaError._AUTHENTICATION:
-            now = time.monotonic()
             if now - self._refused_at < REFUSED_SECONDS:
                 self._refused = error
             self._refused_at = now
