@@ -19,6 +19,7 @@ from streams.core.text import decode_piece
 from streams.errors import BrokerError
 from streams.flow import Pipeline
 from streams.runtime.producer import LoopProducer
+from streams.runtime.tasks import Tasks
 from streams.runtime.topics import answers_topic, requests_topic
 from streams.settings import KafkaSettings
 from streams.tracing import callers_traceparent
@@ -69,15 +70,19 @@ class Handle:
             self._answer.set_exception(error)
             self._answer.exception()  # seen: perhaps only events are waited for
 
+    def answered(self, envelope: Envelope, value: bytes | None) -> Answer:
+        """`answer` returns; `events` does so with `end`."""
+        answer = self._read_answer(envelope, value, time.monotonic() - self._since)
+        if not self._answer.done():
+            self._answer.set_result(answer)
+        return answer
+
+    def end(self, answer: Answer) -> None:
+        self._events.put_nowait(answer)
+
     def take(self, source: str, envelope: Envelope, value: bytes | None) -> None:
-        """The next record of this request, from stage `source` or, when empty, from the answers."""
+        """The next record of this request from stage `source`."""
         at = time.monotonic() - self._since
-        if not source:
-            answer = self._read_answer(envelope, value, at)
-            self._events.put_nowait(answer)
-            if not self._answer.done():
-                self._answer.set_result(answer)
-            return
         run = envelope.lin[-1] if envelope.lin else None
         if envelope.stage != source or run is None:
             return  # a marker passed on by a stage in between
@@ -127,6 +132,7 @@ class Client:
         self._reader: Reader | None = None
         self._producer: LoopProducer | None = None
         self._failed: BaseException | None = None
+        self._tasks: Final = Tasks(self._fail)
 
     async def __aenter__(self) -> Self:
         self._reader = Reader(self._kafka, list(self._sources), self._handles.__contains__, self._take, self._fail)
@@ -137,6 +143,7 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         if self._producer is not None:
             await self._producer.close()
+        await self._tasks.close()
         if self._reader is not None:
             await self._reader.close()
 
@@ -210,11 +217,22 @@ class Client:
 
     def _take(self, topic: str, envelope: Envelope, value: bytes | None) -> None:
         handle = self._handles.get(envelope.id)
-        if handle is not None:
-            source = self._sources[topic]
+        if handle is None:
+            return
+        if source := self._sources[topic]:
             handle.take(source, envelope, value)
-            if not source:
-                del self._handles[envelope.id]
+        elif self._watched:
+            self._tasks.spawn(self._end(handle, handle.answered(envelope, value)))
+        else:
+            handle.end(handle.answered(envelope, value))
+            del self._handles[handle.id]
+
+    async def _end(self, handle: Handle, answer: Answer) -> None:
+        """Events end with the answer, also where it was read before what it rests on."""
+        assert self._reader is not None  # noqa: S101 it has read the answer
+        await self._reader.caught_up([topic for topic, source in self._sources.items() if source])
+        if self._handles.pop(handle.id, None) is handle:
+            handle.end(answer)
 
     def _fail(self, error: BaseException) -> None:
         self._failed = error

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -22,7 +23,7 @@ from streams.runtime.consumer import (
     retrying,
 )
 from streams.runtime.denial import REFUSED, denied, refused
-from streams.runtime.offsets import OffsetLookup
+from streams.runtime.offsets import OffsetLookup, Place
 from streams.settings import KafkaSettings
 
 MISSING: Final = KafkaError.UNKNOWN_TOPIC_OR_PART
@@ -36,6 +37,8 @@ PATIENCE_SECONDS: Final = 5.0
 REFUSED_SECONDS: Final = 30.0
 """Credentials that have worked are refused when they are again within this time (the client asks at least every 10 s):
 once only is also what a broker that ends in the midst of it looks like."""
+
+CAUGHT_UP_SECONDS: Final = 2.0
 
 OnRecord = Callable[[str, Envelope, bytes | None], None]
 
@@ -61,6 +64,13 @@ class Reader:
         self._wants: Final = wants
         self._on_record: Final = on_record
         self._on_fatal: Final = on_fatal
+        self._lookup: Final = OffsetLookup(kafka)
+        self._positions: Final[dict[Place, int]] = {}
+        self._ends: dict[Place, int] = {}
+        self._asked_at = 0.0
+        self._asking: Final = asyncio.Lock()
+        self._waiting: Final[list[tuple[dict[Place, int], asyncio.Future[None]]]] = []
+        """Added to on the loop, taken from on the thread."""
         self._refused: KafkaError | None = None
         self._refused_at = -REFUSED_SECONDS
         self._loop: Final = asyncio.get_running_loop()
@@ -74,7 +84,9 @@ class Reader:
         Raises BrokerError when a topic is missing or may not be read, or the brokers do not accept who asks.
         """
         try:
-            self._consumer.assign(await asyncio.to_thread(self._ends))
+            places = await asyncio.to_thread(self._places)
+            self._positions.update(await self._lookup.ends(places))
+            self._consumer.assign([TopicPartition(*place, offset) for place, offset in self._positions.items()])
         except BaseException:
             self._consumer.close()
             raise
@@ -82,14 +94,31 @@ class Reader:
         self._has_started = True
         self._thread.start()
 
-    def _ends(self) -> list[TopicPartition]:
-        found = []
-        lookup = OffsetLookup(self._kafka)
+    async def caught_up(self, topics: Collection[str]) -> None:
+        """Return when all that is on these topics now has been given; topics are read side by side, so that what was
+        written later may be given earlier. Returns after 2 s in any case: a broker may be away."""
+        since = time.monotonic()
+        with contextlib.suppress(TimeoutError, KafkaException):
+            async with asyncio.timeout(CAUGHT_UP_SECONDS):
+                async with self._asking:  # whoever came before the last look-up was begun shares it
+                    if self._asked_at < since:
+                        self._asked_at = time.monotonic()
+                        self._ends = await self._lookup.ends(self._positions)
+                reached: asyncio.Future[None] = self._loop.create_future()
+                self._waiting.append(({at: end for at, end in self._ends.items() if at[0] in topics}, reached))
+                await reached
+
+    def _tell_caught_up(self) -> None:
+        for waiting in list(self._waiting):
+            ends, reached = waiting
+            if reached.done() or all(self._positions[at] >= end for at, end in ends.items()):
+                self._waiting.remove(waiting)
+                # Behind what was given so far, on the loop.
+                self._call_soon(_finish, reached)
+
+    def _places(self) -> list[Place]:
         known = [self._ask_for(topic) for topic in self._topics]
-        for topic, about in zip(self._topics, known, strict=True):
-            for partition in about.partitions:
-                found.append(TopicPartition(topic, partition, lookup.end((topic, partition))))
-        return found
+        return [(topic, p) for topic, about in zip(self._topics, known, strict=True) for p in about.partitions]
 
     def _ask_for(self, topic: str) -> TopicMetadata:
         def ask() -> TopicMetadata:
@@ -139,15 +168,12 @@ class Reader:
         first = self._consumer.poll(POLL_SECONDS)
         if self._refused is not None:
             raise refused(self._kafka, self._refused)
-        if first is None:
-            return
-        batch = [
-            found
-            for message in (first, *self._consumer.consume(BATCH_RECORDS, 0))
-            if (found := self._mine(message)) is not None
-        ]
-        if batch:
-            self._call_soon(self._give, batch)
+        if first is not None:
+            messages = (first, *self._consumer.consume(BATCH_RECORDS, 0))
+            if batch := [found for message in messages if (found := self._mine(message)) is not None]:
+                self._call_soon(self._give, batch)
+        if self._waiting:
+            self._tell_caught_up()
 
     def _mine(self, message: Message) -> tuple[str, Envelope, bytes | None] | None:
         if (error := message.error()) is not None:
@@ -155,6 +181,7 @@ class Reader:
             if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
                 raise denied(self._kafka, [f"Read on topic {message.topic()}"])
             return None
+        self._positions[message.topic() or "", message.partition() or 0] = (message.offset() or 0) + 1
         try:
             envelope = parse_envelope(headers_of(message))
         except RecordError:
@@ -173,5 +200,11 @@ class Reader:
 
     async def close(self) -> None:
         self._is_open = False
+        self._lookup.close()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, 5)
+
+
+def _finish(reached: asyncio.Future[None]) -> None:
+    if not reached.done():
+        reached.set_result(None)

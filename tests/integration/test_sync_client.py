@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from pydantic import BaseModel
 
 from streams import Pipeline, Stream
-from streams.client import Answer, AnswerError, Item, SyncClient
+from streams.client import Answer, AnswerError, Client, Item, SyncClient
+from streams.client.reader import Reader
 from streams.errors import BrokerError
 from streams.runtime.process import PipelineProcess, roles_of
+from streams.runtime.topics import answers_topic
 from streams.settings import KafkaSettings, PipelineSettings
 from streams.testing import KafkaForTests
 
@@ -93,6 +96,29 @@ def test_a_stream_gives_items_before_the_answer(pipeline: Pipeline, settings: Ka
     assert [event.value for event in partial if isinstance(event, Item) and event.stage == "numbers"] == [0, 1, 2, 3]
     assert isinstance(last, Answer)
     assert last.value == 6
+
+
+async def test_items_that_are_read_after_the_answer_come_before_it_all_the_same(
+    pipeline: Pipeline, settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = answers_topic(pipeline.plan.pipeline)
+    asked: list[Callable[[Consumer, list[TopicPartition]], None]] = []
+    poll = Reader._poll
+
+    def poll_after_what_is_asked(reader: Reader) -> None:  # on the thread that polls: others starve beside it
+        while asked:
+            asked.pop()(reader._consumer, [place for place in reader._consumer.assignment() if place.topic != answers])
+        poll(reader)
+
+    monkeypatch.setattr(Reader, "_poll", poll_after_what_is_asked)
+    asked.append(lambda consumer, stages: consumer.pause(stages))
+    async with Client(pipeline, settings, watch=True) as client:
+        handle = await client.submit(Count(upto=4))
+        assert await handle.answer() == 6, "it waits for nothing else"
+        asked.append(lambda consumer, stages: consumer.resume(stages))
+        *partial, last = [event async for event in handle.events()]
+    assert [event.value for event in partial if isinstance(event, Item) and event.stage == "numbers"] == [0, 1, 2, 3]
+    assert isinstance(last, Answer)
 
 
 def test_an_error_is_raised_with_its_code(pipeline: Pipeline, settings: KafkaSettings) -> None:
