@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.core.lineage import Serial
 from streams.errors import RecordError
 
+_decode: Final = json.JSONDecoder().decode
+"""`json.loads` of bytes first guesses their encoding, which takes as long as reading them."""
 
-@dataclass(frozen=True, slots=True)
-class ControlEntry:
+
+class ControlEntry(NamedTuple):
     """The value of a control record; its partition is that of the accepted record."""
 
     offset: int
@@ -30,7 +31,7 @@ class ControlEntry:
 
 def decode_control(value: bytes | None) -> ControlEntry:
     try:
-        body = json.loads(value or b"")
+        body = _decode((value or b"").decode())
         return ControlEntry(int(body["offset"]), str(body["reason"]), int(body["low"]), int(body["since"]))
     except (ValueError, KeyError, TypeError):
         raise RecordError("not a control entry", code="record.control") from None

@@ -131,10 +131,10 @@ class ControlFollower:
     def _take(self, batch: Sequence[Message]) -> None:
         for message in batch:
             partition, offset = message.partition() or 0, message.offset() or 0
-            if _is_end(message):
-                self._reached(partition, offset)
-                continue
-            if message.error() is not None:
+            error = message.error()
+            if error is not None:
+                if error.code() == KafkaError._PARTITION_EOF:
+                    self._reached(partition, offset)
                 continue
             try:
                 entry = decode_control(message.value())
