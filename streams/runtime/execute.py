@@ -32,10 +32,15 @@ class StageCode:
         self.stage: Final = stage
         self._function: Final = stage.function
         self._failures: Final = FailureLog(plan.pipeline, stage.name)
+        # The adapters' own methods pass on two dozen options, which takes longer than reading a small value.
         self._readers: Final = [
-            None if i.is_text else TypeAdapter[Any](_source_type(plan, i.source)) for i in stage.inputs
+            None if i.is_text else TypeAdapter[Any](_source_type(plan, i.source)).validator for i in stage.inputs
         ]
-        self._writer: Final = TypeAdapter[Any](Prompt if stage.kind is StageKind.MODEL else stage.output_type)
+        writer = TypeAdapter[Any](Prompt if stage.kind is StageKind.MODEL else stage.output_type)
+        self._check: Final = writer.validator.validate_python
+        self._write: Final = writer.serializer.to_json
+        self._plain: Final = [(k, i.parameter) for k, i in enumerate(stage.inputs) if i.mode is InputMode.ITEM]
+        self._streams: Final = [(k, i.parameter) for k, i in enumerate(stage.inputs) if i.mode is InputMode.STREAM]
         self.is_inline: Final = (
             not inspect.iscoroutinefunction(stage.function)
             and (stage.kind is not StageKind.FORK or inspect.isgeneratorfunction(stage.function))
@@ -90,12 +95,12 @@ class StageCode:
 
     def _give(self, child: object, on_child: OnChild) -> None:
         if not isinstance(child, Drop) and child is not Drop:
-            on_child(self._writer.dump_json(child))
+            on_child(self._write(child))
 
     def _result(self, returned: object) -> Result:
         if isinstance(returned, Drop) or returned is Drop:
             return Dropped()
-        return Value(self._writer.dump_json(self._writer.validate_python(returned)))
+        return Value(self._write(self._check(returned)))
 
     def _failed(self, run: Run, error: Exception) -> Failed:
         """What the client is told: the stage's own words for errors made for it, only the kind for all others, since
@@ -118,12 +123,9 @@ class StageCode:
 
     def _arguments(self, run: Run, wake: asyncio.Event | None) -> dict[str, object]:
         group = run.node.group
-        arguments: dict[str, object] = {}
-        for k, plan in enumerate(self.stage.inputs):
-            if plan.mode is InputMode.ITEM:
-                arguments[plan.parameter] = self.read(k, group.plain(k))
-            else:
-                arguments[plan.parameter] = _GroupStream(self, run, k, cast("asyncio.Event", wake))
+        arguments: dict[str, object] = {name: self.read(k, group.plain(k)) for k, name in self._plain}
+        for k, name in self._streams:
+            arguments[name] = _GroupStream(self, run, k, cast("asyncio.Event", wake))
         return arguments
 
     def read(self, k: int, held: Held) -> object:

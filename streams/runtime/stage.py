@@ -161,22 +161,22 @@ class StageSlot:
             self._is_applying = False
 
     def _carry_out(self, effect: Effect) -> None:
-        match effect:
-            case Emit(run, envelope, value):
-                self._emit(run, envelope, value)
-            case Start(run):
-                self._start(run)
-            case Wake(run):
-                task = self._tasks.get(run)
+        match effect:  # by class only: to take it apart in the pattern costs as much as what follows
+            case Emit():
+                self._emit(effect.run, effect.envelope, effect.value)
+            case Start():
+                self._start(effect.run)
+            case Wake():
+                task = self._tasks.get(effect.run)
                 if task is not None:
                     task.wake.set()
-            case Stop(run):
-                self._stop(run)
-            case Route(run, envelope, value):
-                self._route(run, envelope, value)
-            case Reject(envelope=envelope, error=error):
+            case Stop():
+                self._stop(effect.run)
+            case Route():
+                self._route(effect.run, effect.envelope, effect.value)
+            case Reject():
                 if self._message is not None:
-                    self._reject(self._message, envelope, error)
+                    self._reject(self._message, effect.envelope, effect.error)
             case _:
                 assert_never(effect)
 
