@@ -306,7 +306,8 @@ def show_flag(flag: Flag) -> None:
     colour = {FlagState.PROVISIONAL: "yellow", FlagState.STANDING: "red", FlagState.WITHDRAWN: "dim"}[flag.state]
     console.print(
         f"[{colour}]{flag.state.value:11}[/] {flag.severity:8.3g}  [bold]{escape(flag.assertion)}[/]  "
-        f"{escape(flag.source)} {escape(flag.subject)}  {escape(flag.data.why or flag.data.assertion.rule)}"
+        f"{escape(flag.source)} {escape(flag.subject)}  {escape(flag.data.why or flag.data.assertion.rule)}",
+        soft_wrap=True,  # a line a flag, for `grep` and files
     )
 
 
