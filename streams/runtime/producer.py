@@ -34,9 +34,9 @@ IDLE_LOOK_SECONDS: Final = 0.064
 
 BURST_RECORDS: Final = 500
 """What one turn of the loop sends goes to librdkafka in bursts of up to so many: as many as a turn reads. Its thread
-for the broker went round its loop 32 times a record with bursts of 100 and 18 times with 500, for 24 and 12 µs of CPU
-(20,000 records, busy machine); most likely it looks again and again whether another request may be on its way. Cost:
-under load the first of a burst leaves some milliseconds later. A turn with one record sends it at once."""
+for the broker went round its loop 25 times a record with bursts of 100 and 15 times with 500, for 20 and 11 µs of CPU
+(docs/decisions/speed.md). Cost: under load the first of a burst leaves some milliseconds later. A turn with one record
+sends it at once."""
 
 PRODUCER_CONFIG: Final = {
     "enable.idempotence": True,
