@@ -54,12 +54,15 @@ class AnsweredIds:
         self._first_chunk = 0
         self._first = 0
         self._next = 0
+        self._unwritten = 0
+        """Entries whose transaction is not committed."""
 
     def take(self, request_id: str, accepted_offset: int) -> None:
         """The answer is decided on; where it will stand is not known before its transaction is committed."""
         high, low = _hash(request_id)
         if self._find(high, low) is None:
             self._add(high, low, NOT_WRITTEN, accepted_offset)
+            self._unwritten += 1
 
     def written(self, request_id: str, answers_offset: int, accepted_offset: int) -> None:
         high, low = _hash(request_id)
@@ -68,7 +71,18 @@ class AnsweredIds:
             self._add(high, low, answers_offset, accepted_offset)
         else:
             chunk, at = self._entry(number)
-            chunk.answers[at], chunk.accepted[at] = answers_offset, accepted_offset
+            self._unwritten -= chunk.answers[at] == NOT_WRITTEN
+            chunk.answers[at], chunk.accepted[at] = answers_offset, max(chunk.accepted[at], accepted_offset)
+
+    def repeated(self, request_id: str, accepted_offset: int) -> bool:
+        """Whether it is an answered id; then it stays one until this record, too, is committed. A successor that has
+        to decide on the record again decides the same."""
+        number = self._find(*_hash(request_id))
+        if number is None:
+            return False
+        chunk, at = self._entry(number)
+        chunk.accepted[at] = max(chunk.accepted[at], accepted_offset)
+        return True
 
     def __contains__(self, request_id: str) -> bool:
         return self._find(*_hash(request_id)) is not None
@@ -77,10 +91,14 @@ class AnsweredIds:
         return self._next - self._first
 
     def forget(self, committed: int) -> None:
-        """Drop the oldest beyond the size, but none whose accepted record can be read again."""
-        while len(self) > self._size:
+        """Drop the oldest beyond the size, but none whose accepted record can be read again.
+
+        What is not written does not count: if its transaction is aborted, a successor that has to know the oldest
+        finds it on `answers`, and `position` must not be behind it.
+        """
+        while len(self) - self._unwritten > self._size:
             chunk, at = self._entry(self._first)
-            if chunk.accepted[at] >= committed:
+            if chunk.accepted[at] >= committed or chunk.answers[at] == NOT_WRITTEN:
                 return
             self._remove(chunk.high[at], chunk.low[at], self._first)
             self._first += 1

@@ -97,7 +97,7 @@ class Closer:
             yield self._close(offset, "taken", envelope.id)
 
     def _request(self, offset: int, envelope: Envelope, value: bytes | None) -> Iterator[Close]:
-        if envelope.id in self._by_id or envelope.id in self.answered:
+        if envelope.id in self._by_id or self.answered.repeated(envelope.id, offset):
             yield self._close(offset, "duplicate", envelope.id)
             return
         self._open[offset] = _Open(envelope)

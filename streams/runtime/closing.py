@@ -117,11 +117,13 @@ class CloserRole:
         """PROTOCOL §9.5: what was answered is read from the answers themselves, after our fenced commit."""
         await self._services.follower.read_up_to_now(partition)
         start = metadata.answers_position or 0
-        committed = positions[self._shape.sources.index(REQUEST)]
         topic = answers_topic(self._services.plan.pipeline)
         end = (await self._services.lookup.ends([(topic, partition)]))[topic, partition]
         answered = await asyncio.to_thread(self._read_answered, partition, start, end)
-        answered.forget(committed)
+        if metadata.answers_position is None:
+            # Else a position keeps what is still needed, which may be more than the window: repetitions that were known
+            # as such are, until they are committed.
+            answered.forget(positions[self._shape.sources.index(REQUEST)])
         return CloserSlot(self._services, self._shape, partition, metadata, positions, answered, end, self._decide)
 
     def _read_answered(self, partition: int, start: int, end: int) -> AnsweredIds:

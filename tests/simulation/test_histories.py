@@ -18,6 +18,16 @@ FACTCHECK = Schedule(ops=(MODEL, FORK, MAP, Op(3, 0, 2), Op(0, 0, 2)), asks=(Ask
 """draft -> claims -> evidence, verify, verdict -> report: the shape of the main example."""
 
 
+REPEATED = Schedule(
+    ops=(MAP,),
+    asks=(Ask(0, 3), Ask(1), Ask(0), Ask(0)),
+    faults=(Fault(0, 0, 0, 0, 7), Fault(0, 1, 1)),
+    window=1,
+    lag=40,
+)
+"""An id, another, and the first again: the window has room for one."""
+
+
 @pytest.mark.timeout(3_600)
 @histories
 @given(schedule=schedules, seed=seeds)
@@ -26,6 +36,8 @@ FACTCHECK = Schedule(ops=(MODEL, FORK, MAP, Op(3, 0, 2), Op(0, 0, 2)), asks=(Ask
 @example(schedule=Schedule(ops=(Op(1, second=1), Op(4), Op(2, 1)), asks=(Ask(0),)), seed=53)
 @example(schedule=Schedule(asks=(Ask(2, 1), Ask(-1), Ask(1)), room=1), seed=43)
 @example(schedule=Schedule(ops=(MAP,), asks=(Ask(0, 2), Ask(0, 2)), faults=(Fault(32, 3, 2),)), seed=589)
+@example(schedule=REPEATED, seed=1669)  # answered again: pushed out of the window by an answer that was aborted
+@example(schedule=REPEATED, seed=1354)  # never closed: pushed out before its repetition was committed
 def test_every_history_keeps_the_invariants(schedule: Schedule, seed: int) -> None:
     history = simulate(schedule, seed)
     violations = check(history)

@@ -35,6 +35,31 @@ def test_a_successor_starts_at_the_next_answer_while_nothing_is_written() -> Non
     assert answered.position(7) == 7
 
 
+def test_what_a_transaction_that_may_be_aborted_answers_pushes_nothing_out() -> None:
+    answered = AnsweredIds(1)
+    answered.take("old", 0)
+    answered.written("old", 0, 0)
+    answered.take("new", 1)
+    answered.forget(2)
+    assert answered.position(1) == 0
+    answered.written("new", 1, 1)
+    answered.forget(2)
+    assert answered.position(2) == 1
+
+
+def test_an_answered_id_stays_one_until_its_repetition_is_committed_too() -> None:
+    answered = AnsweredIds(1)
+    answered.take("old", 0)
+    assert answered.repeated("old", 2)
+    answered.written("old", 0, 0)
+    answered.written("new", 1, 1)
+    answered.forget(2)
+    assert answered.position(2) == 0
+    answered.forget(3)
+    assert answered.position(2) == 1
+    assert not answered.repeated("old", 4)
+
+
 class Model:
     """The same, as one would write it without a thought for memory."""
 
@@ -46,12 +71,20 @@ class Model:
         self.found.setdefault(request_id, (NOT_WRITTEN, accepted))
 
     def written(self, request_id: str, answers: int, accepted: int) -> None:
-        self.found[request_id] = (answers, accepted)
+        _, known = self.found.get(request_id, (NOT_WRITTEN, accepted))
+        self.found[request_id] = (answers, max(known, accepted))
+
+    def repeated(self, request_id: str, accepted: int) -> bool:
+        if request_id not in self.found:
+            return False
+        answers, known = self.found[request_id]
+        self.found[request_id] = (answers, max(known, accepted))
+        return True
 
     def forget(self, committed: int) -> None:
-        while len(self.found) > self.size:
-            first, (_, accepted) = next(iter(self.found.items()))
-            if accepted >= committed:
+        while sum(answers != NOT_WRITTEN for answers, _ in self.found.values()) > self.size:
+            first, (answers, accepted) = next(iter(self.found.items()))
+            if accepted >= committed or answers == NOT_WRITTEN:
                 return
             del self.found[first]
 
@@ -61,7 +94,8 @@ class Model:
 
 
 steps = st.lists(
-    st.tuples(st.sampled_from(("take", "written", "forget")), st.integers(0, 60), st.integers(0, 40)), max_size=200
+    st.tuples(st.sampled_from(("take", "written", "repeated", "forget")), st.integers(0, 60), st.integers(0, 40)),
+    max_size=200,
 )
 
 
@@ -80,6 +114,8 @@ def test_it_does_what_a_plain_dictionary_would(
             elif what == "take":
                 ids.take(str(number), offset)
                 model.take(str(number), offset)
+            elif what == "repeated":
+                assert ids.repeated(str(number), offset) == model.repeated(str(number), offset)
             else:
                 ids.written(str(number), at, offset)
                 model.written(str(number), at, offset)
