@@ -108,7 +108,9 @@ def test_types_are_seen_from_outside(installed: Path, tmp_path: Path) -> None:
     assert re.search(r'Revealed type is "(builtins\.)?str"', said), "without py.typed it would be Any"
 
 
-@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize(
+    "version", ["3.11", *(pytest.param(version, marks=pytest.mark.nightly) for version in ("3.12", "3.13"))]
+)
 def test_every_extra_resolves(version: str, tmp_path: Path) -> None:
     for extra in PROJECT["project"]["optional-dependencies"]:
         command = ["uv", "pip", "compile", "--quiet", "--python-version", version, "--extra", extra]

@@ -36,7 +36,7 @@ from streams.runtime.topics import ensure_topics
 from streams.settings import KafkaSettings
 from streams.testing import KafkaForTests
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.nightly, pytest.mark.slow, pytest.mark.timeout(900)]
 
 ASSERTIONS = (watch.refutes_a_match, watch.supports_a_difference, watch.the_model_says_otherwise)
 STEP_SECONDS_MAX = 240.0
