@@ -43,8 +43,10 @@ class FlagLog:
         return [admitted for flag in flags if (admitted := self._admit(fold, flag)) is not None]
 
     def caught_up(self, fold: int) -> list[Flag]:
-        """The replay of this partition is over."""
-        newest = self._replaying.pop(fold, {})
+        """The replay of this partition is over. What is to be withdrawn is known only to whoever has replayed it."""
+        newest = self._replaying.pop(fold, None)
+        if newest is None:
+            return []
         written = [admitted for flag in newest.values() if (admitted := self._admit(fold, flag)) is not None]
         lost = [
             known.flag
@@ -58,8 +60,10 @@ class FlagLog:
         return written + [admitted for flag in withdrawn if (admitted := self._admit(fold, flag)) is not None]
 
     def forget(self, fold: int) -> None:
-        """The partition is somebody else's now."""
+        """The partition is somebody else's now: what is known of its flags will not be true for long."""
         self._replaying.pop(fold, None)
+        for name in [name for name, written in self._known.items() if written.fold == fold]:
+            del self._known[name]
 
     def _admit(self, fold: int, flag: Flag) -> Flag | None:
         there = self._known.get(flag.id)

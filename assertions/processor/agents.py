@@ -153,6 +153,7 @@ class Processor:
         while batch := await asyncio.to_thread(next, records, None):
             for offset, value in batch:
                 if self._partitions.get(number) is not partition:
+                    await asyncio.to_thread(records.close)
                     return  # its next owner reads them
                 skipped -= 1
                 await _hand_over(partition, offset, value, None)
@@ -189,7 +190,7 @@ class Processor:
         start = Checkpoint.from_json(stored) if stored else None
         partition: _Partition = await self._on_thread(self._open, number, start)
         if self._revocations != revocations:
-            partition.judge.close()
+            await self._on_thread(self._drop, number, partition)
             return None
         self._partitions[number] = partition
         return partition
@@ -246,9 +247,14 @@ class Processor:
                 if dropped.task is not None:
                     dropped.task.cancel()
                 dropped.has_room.set()
-                dropped.judge.close()
-                self._flags.forget(number)
-                self._measured.forget(dropped)
+                # Behind what is folded just now: forgotten under its hands, the end of a replay would find nothing
+                # raised again and withdraw every provisional flag of the partition.
+                self._thread.submit(self._drop, number, dropped)
+
+    def _drop(self, number: int, dropped: _Partition) -> None:
+        dropped.judge.close()
+        self._flags.forget(number)
+        self._measured.forget(dropped)
 
     def _states(self) -> dict[str, dict[str, Any]]:
         """Health over this process's partitions: counts add up, the worst state is shown."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -18,7 +18,7 @@ SILENT_SECONDS_MAX: Final = 30.0
 
 def read_range(
     kafka: KafkaSettings, topic: str, partition: int, first: int, end: int
-) -> Iterator[list[tuple[int, bytes]]]:
+) -> Generator[list[tuple[int, bytes]], None, None]:
     """(offset, value) of [first, end), in batches; what retention has deleted is left out. Blocks.
 
     Raises BrokerError when nothing comes for 30 s, KafkaException when the partition cannot be read.

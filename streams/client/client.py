@@ -230,8 +230,11 @@ class Client:
     async def _end(self, handle: Handle, answer: Answer) -> None:
         """Events end with the answer, also where it was read before what it rests on."""
         assert self._reader is not None  # noqa: S101 it has read the answer
-        await self._reader.caught_up([topic for topic, source in self._sources.items() if source])
-        if self._handles.pop(handle.id, None) is handle:
+        try:
+            await self._reader.caught_up([topic for topic, source in self._sources.items() if source])
+        finally:
+            if self._handles.get(handle.id) is handle:  # the same id may have been asked again meanwhile
+                del self._handles[handle.id]
             handle.end(answer)
 
     def _fail(self, error: BaseException) -> None:

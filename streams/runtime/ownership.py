@@ -252,7 +252,7 @@ class SlotOwner:
 
     async def _open(self, entries: list[tuple[_Owned, dict[int, int], SlotMetadata]]) -> None:
         for owned, positions, metadata in entries:
-            if self._owned.get(owned.partition) is not owned:
+            if not self._current([owned]):
                 continue
             state = await self._open_slot(owned.partition, metadata, positions)
             # Ends are noted after the fenced commit: whatever an earlier owner produced before it is below them.

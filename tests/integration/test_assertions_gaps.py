@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 
+from assertions.core.flag import Flag, FlagState
+from assertions.processor import agents
 from assertions.processor.agents import Processor
 from assertions.processor.ranges import read_range
 from assertions.processor.runner import ensure_shared
@@ -18,6 +21,7 @@ from assertions.processor.topics import group_topics, log_topic
 from streams.runtime.topics import ensure_topics
 from streams.settings import KafkaSettings
 from streams.testing import KafkaForTests
+from tests.console.records import flag
 
 pytestmark = [pytest.mark.integration]
 
@@ -38,7 +42,7 @@ class Recording(Processor):
 class Stream:
     """Gives the events of these offsets, as Faust would."""
 
-    def __init__(self, processor: Recording, group: str, offsets: list[int]) -> None:
+    def __init__(self, processor: Processor, group: str, offsets: list[int]) -> None:
         self.acked: list[int] = []
         self._processor = processor
         self._topic = log_topic(group)
@@ -52,7 +56,7 @@ class Stream:
             message = SimpleNamespace(topic=self._topic, partition=0, offset=offset, value=b"")
             yield SimpleNamespace(message=message, value=value(offset))
         async with asyncio.timeout(30):
-            while len(self._processor.folded) < RECORDS:  # noqa: ASYNC110 it is another task that folds
+            while not isinstance(self._processor, Recording) or len(self._processor.folded) < RECORDS:  # noqa: ASYNC110 it is another task that folds
                 await asyncio.sleep(0.02)
 
     async def ack(self, event: SimpleNamespace) -> None:
@@ -97,3 +101,38 @@ def test_a_range_ends_where_it_is_told(filled: tuple[KafkaSettings, str]) -> Non
     settings, group = filled
     found = [record for batch in read_range(settings, log_topic(group), 0, 10, 590) for record in batch]
     assert found == [(offset, value(offset)) for offset in range(10, 590)]
+
+
+async def test_a_partition_that_is_taken_away_while_it_is_folded_withdraws_nothing(
+    filled: tuple[KafkaSettings, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, group = filled
+    raised = flag("odd", "r1", {"verdict": {"n": 1}}, id="f1", state=FlagState.PROVISIONAL)
+    folding, may_end = threading.Event(), threading.Event()
+
+    class Raising:
+        """Raises the flag again, and takes its time."""
+
+        engine = SimpleNamespace(evaluators={})
+
+        def __init__(self, *_: object) -> None: ...
+
+        def take_all(self, *_: object) -> list[Flag]:
+            folding.set()
+            assert may_end.wait(30)
+            return [raised]
+
+    monkeypatch.setattr(agents, "Fold", Raising)
+    processor = Processor(settings, group, [], 1, {})
+    written: list[Flag] = []
+    monkeypatch.setattr(processor._publisher, "write", lambda _, flags: written.extend(flags))
+    monkeypatch.setattr(processor._publisher, "written_since", lambda _: [(0, raised)])
+    monkeypatch.setattr(processor, "_log_end", lambda _: 1)  # the first record ends the replay
+    stream = Stream(processor, group, [0])
+    judging = asyncio.create_task(processor._judge(stream))
+    assert await asyncio.to_thread(folding.wait, 30)
+    processor._revoked(None, {TopicPartition(log_topic(group), 0)})
+    judging.cancel()
+    may_end.set()
+    await asyncio.to_thread(processor._thread.shutdown)
+    assert written == []

@@ -18,7 +18,7 @@ from streams.testing import KafkaForTests
 from tests.integration.pipeline_records import PipelineRecords
 from tests.integration.test_assertions import FlagsOf, processor, standing, verdict
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.nightly, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SEEDS = [int(seed) for seed in os.environ.get("DESCANT_KILL_SEEDS", "1 2").split()]
 KILLS = 4

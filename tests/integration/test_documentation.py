@@ -12,7 +12,7 @@ from streams.testing import KafkaForTests
 from tests.docs.blocks import ROOT, blocks
 from tests.docs.player import Player
 
-pytestmark = [pytest.mark.integration, pytest.mark.nightly, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 BIN = str(Path(sys.executable).parent)
 

@@ -100,7 +100,7 @@ def test_a_batch_too_large_for_a_record_is_split_in_order() -> None:
     assert [e for record in records for e in decode_batch(record).events] == list(events)
 
 
-def test_what_nobody_raises_again_after_a_restart_is_withdrawn() -> None:
+def a_flag() -> Flag:
     from assertions import Observation, Registry, assertion, evaluate
 
     registry = Registry()
@@ -108,9 +108,23 @@ def test_what_nobody_raises_again_after_a_restart_is_withdrawn() -> None:
     (flag,) = evaluate(
         registry, [Observation(pipeline="p", stages=("s",), values=(1,), serial="0:1", path="", time=1.0)]
     ).flags
-    provisional = flag.model_copy(update={"data": flag.data.model_copy(update={"state": FlagState.PROVISIONAL})})
+    return flag
+
+
+def test_a_partition_that_went_and_came_back_knows_nothing_of_before() -> None:
+    """Its other owner may have finished the flag, longer ago than what is read back."""
     flags = FlagLog()
-    flags.restore(3, provisional)
+    flags.restore(3, replace_state(a_flag(), FlagState.PROVISIONAL))
+    flags.forget(3)
+    assert flags.caught_up(3) == [], "nobody has replayed it"
+    flags.replay(3)
+    assert flags.caught_up(3) == []
+
+
+def test_what_nobody_raises_again_after_a_restart_is_withdrawn() -> None:
+    flag = a_flag()
+    flags = FlagLog()
+    flags.restore(3, replace_state(flag, FlagState.PROVISIONAL))
     flags.replay(3)
     (withdrawn,) = flags.caught_up(3)
     assert (withdrawn.id, withdrawn.state, withdrawn.data.revision) == (flag.id, FlagState.WITHDRAWN, 2)
