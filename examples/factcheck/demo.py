@@ -93,11 +93,6 @@ def command(
         display.console.print(f"{MODEL_NOTICE}\n", markup=False, soft_wrap=True)
     # Read by the pipeline's module, here and in the children.
     os.environ["FACTCHECK_MODEL"] = model
-    if engine == "llamacpp":
-        # On a CPU a token costs about as much beside others as alone, which the default policy, made for GPUs, does not
-        # expect: on 2 cores it had the draft share its worker with the claims, and answers took 9 % longer than without
-        # streaming; by fewest prompts they took 8 % less (12 questions, one run each).
-        os.environ.setdefault("DESCANT_ROUTING", "least_requests")
     with _terminated_like_interrupted(), _kafka(display, bootstrap) as servers:
         if learn:
             _learn(display, servers, options, rounds, as_json=as_json)
