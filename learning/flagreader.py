@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.errors import BrokerError
+from streams.runtime.consumer import is_at_end
 from streams.runtime.offsets import OffsetLookup
 from streams.settings import KafkaSettings
 
@@ -56,15 +57,17 @@ class FlagReader:
 
     def read(self) -> Iterator[Mapping[str, Any]]:
         """What has come; does not wait. Raises BrokerError where the topic cannot be read."""
-        if self._behind is None and not self._found():
+        if self._behind is None:
+            self._behind = self._found()
+        if self._behind is None:
             return
         for message in self._consumer.consume(BATCH_RECORDS, 0):
+            if is_at_end(message, self._ends):
+                self._behind.discard(message.partition() or 0)
             if (error := message.error()) is not None:
-                self._note(message, error)
+                if error.code() != KafkaError._PARTITION_EOF and not error.retriable():
+                    raise BrokerError(f"topic {FLAGS!r} cannot be read: {error.str()}.")
                 continue
-            number = int(message.partition() or 0)
-            if int(message.offset() or 0) + 1 >= self._ends[number]:
-                self._caught_up(number)
             try:
                 flag = json.loads(message.value() or b"")
             except ValueError:
@@ -74,30 +77,21 @@ class FlagReader:
             else:
                 self.unreadable += 1
 
-    def _note(self, message: Message, error: KafkaError) -> None:
-        if error.code() == KafkaError._PARTITION_EOF:
-            self._caught_up(int(message.partition() or 0))
-        elif not error.retriable():
-            raise BrokerError(f"topic {FLAGS!r} cannot be read: {error.str()}.")
-
-    def _caught_up(self, number: int) -> None:
-        assert self._behind is not None  # noqa: S101 it is read only where there is one
-        self._behind.discard(number)
-
-    def _found(self) -> bool:
+    def _found(self) -> set[int] | None:
+        """The topic's partitions, from now on read; None when it is not there yet."""
         if time.monotonic() - self._looked < LOOK_SECONDS:
-            return False
+            return None
         self._looked = time.monotonic()
         try:
             return self._assigned()
         except KafkaException as error:
             log.warning("cannot look for flags; will try again", reason=error.args[0].str())
-            return False
+            return None
 
-    def _assigned(self) -> bool:
+    def _assigned(self) -> set[int] | None:
         known = self._consumer.list_topics(timeout=CALL_SECONDS).topics.get(FLAGS)
         if known is None or not known.partitions:
-            return False
+            return None
         # Ends first: what comes after this line is read, also where nothing is as young as asked.
         starts = []
         for place, (_, end) in self._lookup.ranges((FLAGS, number) for number in known.partitions).items():
@@ -105,8 +99,7 @@ class FlagReader:
             self._ends[place[1]] = end
             starts.append(TopicPartition(*place, end if since is None else since))
         self._consumer.assign(starts)
-        self._behind = set(known.partitions)
-        return True
+        return set(known.partitions)
 
     def close(self) -> None:
         self._consumer.close()

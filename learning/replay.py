@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from learning.watermarks import watermarks
 from streams.core.record import Kind
 from streams.errors import BrokerError
+from streams.runtime.consumer import is_at_end
 from streams.runtime.offsets import OffsetLookup
 from streams.settings import KafkaSettings
 
@@ -54,13 +55,14 @@ def _newest(consumer: Consumer, lookup: OffsetLookup, traffic: Traffic) -> Itera
     if known is None or not known.partitions:
         return
     share = max(1, traffic.most // len(known.partitions))
-    places, left = [], set()
+    places, ends = [], {}
     ranges = watermarks(lookup, [(traffic.topic, partition) for partition in known.partitions])
     for (_, partition), (low, high) in ranges.items():
         if high > low:
             places.append(TopicPartition(traffic.topic, partition, max(low, high - share)))
-            left.add(partition)
+            ends[partition] = high
     consumer.assign(places)
+    left = set(ends)
     waited = 0.0
     while left:
         messages = consumer.consume(500, WAIT_SECONDS)
@@ -68,14 +70,11 @@ def _newest(consumer: Consumer, lookup: OffsetLookup, traffic: Traffic) -> Itera
         if waited > READ_SECONDS_MAX:
             raise BrokerError(f"topic {traffic.topic!r} could not be read to its end.")
         for message in messages:
+            if is_at_end(message, ends):
+                left.discard(message.partition() or 0)
             if (error := message.error()) is None:
                 yield from _value(message)
-                number = int(message.partition() or 0)
-                if int(message.offset() or 0) + 1 >= ranges[traffic.topic, number][1]:
-                    left.discard(number)  # where records come all the time, no end is told of
-            elif error.code() == KafkaError._PARTITION_EOF:
-                left.discard(int(message.partition() or 0))
-            elif not error.retriable():
+            elif error.code() != KafkaError._PARTITION_EOF and not error.retriable():
                 raise BrokerError(f"topic {traffic.topic!r} cannot be read: {error.str()}.")
 
 

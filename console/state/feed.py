@@ -24,6 +24,7 @@ from streams.core.plan import REQUEST, Plan
 from streams.core.record import Envelope
 from streams.errors import BrokerError
 from streams.flow import Pipeline
+from streams.runtime.tasks import fail
 from streams.runtime.topics import answers_topic
 from streams.settings import KafkaSettings
 
@@ -86,7 +87,7 @@ class Feed:
     async def _read(self) -> None:
         """Until it is cancelled, or may not read any more."""
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        reader = Reader(self._kafka, list(self._sources), lambda _: True, self._take, partial(_fail, failed))
+        reader = Reader(self._kafka, list(self._sources), lambda _: True, self._take, partial(fail, failed))
         await reader.start()
         try:
             async with Client(self._pipeline, self._kafka) as self._client:
@@ -183,8 +184,3 @@ class Feed:
                 self._channels.pop(live.id).close()
         if any(isinstance(event, Opened | AnswerEvent) for event in events):
             self.summaries.publish(live.summary(time.time()))
-
-
-def _fail(future: asyncio.Future[None], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)

@@ -13,7 +13,7 @@ from console.top.requests import OpenRequests
 from streams.core.lineage import Serial
 from streams.core.record import Envelope, parse_envelope
 from streams.errors import RecordError
-from streams.runtime.consumer import BATCH_RECORDS, CONSUMER_CONFIG, POLL_SECONDS, headers_of
+from streams.runtime.consumer import BATCH_RECORDS, CONSUMER_CONFIG, POLL_SECONDS, headers_of, is_at_end
 from streams.runtime.follow import ControlFollower
 from streams.runtime.offsets import OffsetLookup
 from streams.settings import KafkaSettings
@@ -73,12 +73,7 @@ class PipelineWatch:
                 if first is None:
                     continue
                 batch = [first, *consumer.consume(BATCH_RECORDS, 0)]
-                # Where records come all the time, no end is told of.
-                behind -= {
-                    m.partition()
-                    for m in batch
-                    if m.error() is not None or (m.offset() or 0) + 1 >= ends[m.partition() or 0]
-                }
+                behind -= {m.partition() for m in batch if is_at_end(m, ends)}
                 self._call_soon(self._take, batch, not behind)
         except BaseException as error:  # noqa: BLE001 — a thread's error reaches nobody by itself
             self._call_soon(self._on_fatal, error)

@@ -24,6 +24,7 @@ from streams.runtime.consumer import (
 )
 from streams.runtime.denial import REFUSED, denied, refused
 from streams.runtime.offsets import OffsetLookup, Place
+from streams.runtime.tasks import finish
 from streams.settings import KafkaSettings
 
 MISSING: Final = KafkaError.UNKNOWN_TOPIC_OR_PART
@@ -114,7 +115,7 @@ class Reader:
             if reached.done() or all(self._positions[at] >= end for at, end in ends.items()):
                 self._waiting.remove(waiting)
                 # Behind what was given so far, on the loop.
-                self._call_soon(_finish, reached)
+                self._call_soon(finish, reached, None)
 
     def _places(self) -> list[Place]:
         known = [self._ask_for(topic) for topic in self._topics]
@@ -203,8 +204,3 @@ class Reader:
         self._lookup.close()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, 5)
-
-
-def _finish(reached: asyncio.Future[None]) -> None:
-    if not reached.done():
-        reached.set_result(None)

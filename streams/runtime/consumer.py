@@ -12,7 +12,7 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from streams.errors import BrokerError
 from streams.runtime.denial import DENIED, denied
+from streams.runtime.tasks import fail, finish
 from streams.settings import KafkaSettings
 
 T = TypeVar("T")
@@ -147,9 +148,9 @@ class ConsumerThread:
             try:
                 result = function(self._consumer)
             except BaseException as error:  # noqa: BLE001 — for whoever asked
-                self._call_soon(_fail, future, error)
+                self._call_soon(fail, future, error)
             else:
-                self._call_soon(_finish, future, result)
+                self._call_soon(finish, future, result)
 
         self._calls.put(run)
         return await future
@@ -286,14 +287,16 @@ def _committed(places: list[TopicPartition], seconds: float, consumer: Consumer)
     return found
 
 
-def _finish(future: asyncio.Future[Any], result: object) -> None:
-    if not future.done():
-        future.set_result(result)
+def is_at_end(message: Message, ends: Mapping[int, int]) -> bool:
+    """Whether its partition has been read up to its end in `ends`: by a record at the last offset before it or behind,
+    or by the client's word that there is no more.
 
-
-def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
+    That word alone will not do: while a record comes within each `fetch.wait.max.ms`, the client (2.16) never gives it.
+    """
+    error = message.error()
+    if error is None:
+        return (message.offset() or 0) + 1 >= ends[message.partition() or 0]
+    return error.code() == KafkaError._PARTITION_EOF
 
 
 def headers_of(message: Message) -> list[tuple[str, bytes | None]]:

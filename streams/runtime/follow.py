@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from streams.core.control import Control, decode_control
 from streams.core.lineage import Serial
 from streams.errors import RecordError
-from streams.runtime.consumer import BATCH_RECORDS, CALL_SECONDS, CONSUMER_CONFIG, POLL_SECONDS, retrying
+from streams.runtime.consumer import BATCH_RECORDS, CALL_SECONDS, CONSUMER_CONFIG, POLL_SECONDS, is_at_end, retrying
 from streams.runtime.offsets import OffsetLookup
 from streams.runtime.topics import control_topic
 from streams.settings import KafkaSettings
@@ -28,11 +28,7 @@ OnClosed = Callable[[Serial], None]
 
 
 class ControlFollower:
-    """One pipeline's closed requests; `ready` when everything written before the start has been read.
-
-    A partition is read to an end by a record at that offset or behind it, or else by the client's word that there is
-    none: while a record comes within each `fetch.wait.max.ms`, the client (2.16) never says so.
-    """
+    """One pipeline's closed requests; `ready` when everything written before the start has been read."""
 
     def __init__(
         self, kafka: KafkaSettings, lookup: OffsetLookup, pipeline: str, on_fatal: Callable[[BaseException], None]
@@ -81,7 +77,7 @@ class ControlFollower:
                 batch = [first, *self._consumer.consume(BATCH_RECORDS, 0)]
                 self._call_soon(self._take, batch)
                 if behind:
-                    behind -= {m.partition() for m in batch if self._is_at_end(m)}
+                    behind -= {m.partition() for m in batch if is_at_end(m, self._ends)}
                     if not behind:
                         self._call_soon(self.ready.set)
             self._consumer.close()
@@ -113,14 +109,9 @@ class ControlFollower:
             if message.error() is None:
                 with contextlib.suppress(RecordError):  # only a closer may write here
                     since = decode_control(message.value()).since
-            if self._is_at_end(message):
+            if is_at_end(message, self._ends):
                 break
         return since
-
-    def _is_at_end(self, message: Message) -> bool:
-        if message.error() is None:
-            return (message.offset() or 0) + 1 >= self._ends[message.partition() or 0]
-        return _is_end(message)
 
     def _partitions(self) -> list[int]:
         known = self._consumer.list_topics(self._topic, timeout=CALL_SECONDS).topics[self._topic]
@@ -161,8 +152,3 @@ class ControlFollower:
     async def close(self) -> None:
         self._is_open = False
         await asyncio.to_thread(self._thread.join, 5)
-
-
-def _is_end(message: Message) -> bool:
-    error = message.error()
-    return error is not None and error.code() == KafkaError._PARTITION_EOF

@@ -1,4 +1,4 @@
-"""Tasks that belong to somebody: their errors are told, and they end with their owner."""
+"""Tasks that belong to somebody: their errors are told, and they end with their owner; and futures of other threads."""
 
 from __future__ import annotations
 
@@ -32,3 +32,15 @@ class Tasks:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+
+
+def finish(future: asyncio.Future[Any], result: object) -> None:
+    """From another thread, by `call_soon_threadsafe`: whoever waited may have been cancelled meanwhile."""
+    if not future.done():
+        future.set_result(result)
+
+
+def fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    """As `finish`."""
+    if not future.done():
+        future.set_exception(error)
