@@ -89,6 +89,8 @@ class Processor:
         self._partitions: Final[dict[int, _Partition]] = {}
         # One thread folds: users' functions may block, and the agent's loop must answer the group meanwhile.
         self._thread: Final = ThreadPoolExecutor(1, "fold")
+        self.is_judging: Final = asyncio.Event()
+        """Set once all partitions that are this process's have been judged up to where their log ended."""
         self._instance: Final = uuid.uuid4().hex[:8]
         self._health_at = 0.0
         self._revocations = 0
@@ -117,6 +119,7 @@ class Processor:
         self._checkpoints = self.app.Table("checkpoints", partitions=partitions, help="where a successor starts")
         self.app.agent(topic, name="judge")(self._judge)
         self.app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]  # called with (app, revoked)
+        self.app.on_rebalance_complete.connect(self._rebalanced)
 
     async def _judge(self, stream: Any) -> None:
         """The agent only hands over. One record at a time costs a look at every assertion and two changes of thread for
@@ -180,6 +183,17 @@ class Processor:
                 records = [(offset, value) for offset, value, _ in taken]
                 await self._on_thread(self._fold, partition, number, records)
                 partition.unacked.extend((offset, event) for offset, _, event in taken if event is not None)
+            self._look_whether_judging()
+
+    def _rebalanced(self, *_: Any, **__: Any) -> None:
+        self._look_whether_judging()  # where there is nothing to judge, no record will come
+
+    def _look_whether_judging(self) -> None:
+        mine = log_topic(self._group)
+        assigned = [tp.partition for tp in self.app.consumer.assignment() if tp.topic == mine]
+        known = [self._partitions.get(number) for number in assigned]
+        if all(partition is not None and not partition.is_replaying for partition in known):
+            self.is_judging.set()
 
     async def _on_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)

@@ -50,7 +50,7 @@ class Runner:
         self._intake: Intake | None = None
 
     async def __aenter__(self) -> Self:
-        """Return when what is produced from now on is seen. Raises what keeps it from starting."""
+        """Return when what is produced from now on is judged. Raises what keeps it from starting."""
         self._loop = asyncio.get_running_loop()
         self._ready, self._ended = asyncio.Event(), asyncio.Event()
         await asyncio.to_thread(self._make_topics)
@@ -73,6 +73,8 @@ class Runner:
             self._ready.set()
         try:
             await self._first(self._ready)
+            if self._with_intake:  # whose ticks come on every partition
+                await self._first(self._processor.is_judging)
             self._raise_failure()
         except BaseException:
             await self.__aexit__()
