@@ -6,6 +6,7 @@ DescantError
 ├── RecordError    a record from outside that cannot be used; goes to dead letters with `code` as its reason
 ├── StageError     a stage, model or engine that failed on one item; becomes a typed error answer
 └── BrokerError    Kafka, or the embedded broker, cannot do what was asked
+    └── LostContactError   a client has forgotten its cluster, and a new one must be made
 
 Users branch on `code` (stable, dotted) and read the sentence: what happened, between which named things, and what to
 do now. No message ever holds a payload or a prompt.
@@ -51,3 +52,9 @@ class BrokerError(DescantError):
     """Kafka, or the embedded broker, cannot do what was asked."""
 
     code = "broker"
+
+
+class LostContactError(BrokerError):
+    """A client has forgotten its cluster and will not find it again; whoever made it must make a new one."""
+
+    code = "broker.contact"

@@ -32,6 +32,7 @@ from streams.core.lineage import Serial
 from streams.core.plan import Plan
 from streams.core.record import Envelope, parse_envelope
 from streams.errors import BrokerError, RecordError
+from streams.runtime.contact import WATCHED
 from streams.settings import KafkaSettings
 
 BATCH_RECORDS: Final = 500
@@ -129,6 +130,7 @@ class Intake:
         consumer = Consumer(
             {
                 **self._kafka.client(),
+                **WATCHED,
                 "group.id": intake_group(self._group),
                 "group.protocol": "consumer",
                 "group.remote.assignor": "range",

@@ -10,7 +10,9 @@ from typing import Final, Literal
 import structlog
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from streams.runtime.offsets import OffsetLookup
+from streams.errors import LostContactError
+from streams.runtime.contact import WATCHED, give_up
+from streams.runtime.offsets import OffsetLookup, Place
 from streams.settings import KafkaSettings
 
 POLL_SECONDS: Final = 0.2
@@ -47,7 +49,7 @@ class Tail:
         self._last: Final = last
         self._on_layout: Final = on_layout
         self._lookup: Final = OffsetLookup(kafka, stable=True)
-        self._known: Final[set[tuple[str, int]]] = set()
+        self._read_to: Final[dict[Place, int]] = {}
         self._loop: Final = asyncio.get_running_loop()
         self._stopped: Final = threading.Event()
         self._thread: Final = threading.Thread(target=self._run, name=f"tail {topics[0]}", daemon=True)
@@ -62,9 +64,21 @@ class Tail:
             await asyncio.to_thread(self._thread.join, 5)
 
     def _run(self) -> None:
+        while not self._stopped.is_set():
+            consumer = self._consumer()
+            try:
+                self._follow(consumer)
+            except LostContactError as error:
+                log.warning("reading goes on with a new client", topics=self._topics, reason=str(error))
+                give_up(consumer)
+            else:
+                consumer.close()
+
+    def _consumer(self) -> Consumer:
         consumer = Consumer(
             {
                 **self._kafka.client(),
+                **WATCHED,
                 "group.id": "descant-console",  # never joined
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",  # retention may pass us while the broker is away
@@ -73,6 +87,10 @@ class Tail:
                 "queued.max.messages.kbytes": 16_384,
             }
         )
+        consumer.assign([TopicPartition(*place, offset) for place, offset in self._read_to.items()])
+        return consumer
+
+    def _follow(self, consumer: Consumer) -> None:
         waited = LOOK_SECONDS
         while not self._stopped.is_set():
             if waited >= LOOK_SECONDS:
@@ -82,7 +100,6 @@ class Tail:
             waited += POLL_SECONDS
             if first is not None:
                 self._give([first, *consumer.consume(BATCH_RECORDS, 0)])
-        consumer.close()
 
     def _look(self, consumer: Consumer) -> None:
         try:
@@ -95,7 +112,7 @@ class Tail:
                 for topic in self._topics
                 if topic in found
                 for partition in found[topic].partitions
-                if (topic, partition) not in self._known
+                if (topic, partition) not in self._read_to
             ]
             ranges = self._lookup.ranges((place.topic, place.partition) for place in new)
             for place in new:
@@ -104,15 +121,17 @@ class Tail:
                 place.offset = start if self._last is None else max(start, high - self._last)
             if new:
                 consumer.incremental_assign(new)
-                self._known.update((place.topic, place.partition) for place in new)
+                self._read_to.update({(place.topic, place.partition): place.offset for place in new})
         except KafkaException as error:
             log.info("cannot look for topics", topics=self._topics, reason=error.args[0].str())
 
     def _give(self, messages: list[Message]) -> None:
-        records = [
-            (message.topic() or "", value)
-            for message in messages
-            if message.error() is None and (value := message.value()) is not None
-        ]
+        records = []
+        for message in messages:
+            if message.error() is None:
+                topic, value = message.topic() or "", message.value()
+                self._read_to[topic, message.partition() or 0] = (message.offset() or 0) + 1
+                if value is not None:
+                    records.append((topic, value))
         if records and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._on_records, records)

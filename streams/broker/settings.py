@@ -20,10 +20,7 @@ BROKER_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
         "offsets.topic.num.partitions": "5",
         "transaction.state.log.num.partitions": "5",
         "share.coordinator.state.topic.num.partitions": "1",
-        # After a kill the controller refuses the broker's new incarnation until the session of the old one has run out
-        # (9 s by default: start after SIGKILL took 14 s, after SIGTERM 7). A busy machine may fence a broker that it
-        # holds up for 3 s; clients then retry until its next heartbeat.
-        "broker.session.timeout.ms": "3000",
+        # A start waits for the first of these.
         "broker.heartbeat.interval.ms": "500",
         # A classic group would wait 3 s for more members before its first assignment.
         "group.initial.rebalance.delay.ms": "0",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 from confluent_kafka import KafkaException
@@ -19,11 +20,14 @@ from confluent_kafka import KafkaException
 from streams.cli.health import beat
 from streams.cli.logs import LogFormat, configure_logs
 from streams.cli.options import messages, print_json
-from streams.cli.stdout import kept_for_json
-from streams.errors import DescantError
+from streams.cli.stdout import give_back, kept_for_json
+from streams.errors import DescantError, LostContactError
 from streams.metrics import serve_metrics
 from streams.runtime.places import places_of
 from streams.tracing import start_tracing, stop_tracing
+
+LEAVE_SECONDS: Final = 20.0
+"""For leaving in order with clients of which one has lost contact: engines end, groups hear of it."""
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +74,18 @@ def run_until_stopped(
 async def _run(
     process: AbstractAsyncContextManager[Running], say: Callable[[], None], health_file: Path | None
 ) -> None:
+    try:
+        await _run_once(process, say, health_file)
+    except LostContactError as error:
+        # As after a kill, which everything here survives; the rest of this process may hang in its old client.
+        log.error("starting anew", reason=str(error), code=error.code)
+        give_back()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 — our own command, as it was given
+
+
+async def _run_once(
+    process: AbstractAsyncContextManager[Running], say: Callable[[], None], health_file: Path | None
+) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -86,6 +102,7 @@ async def _run(
     lasting: list[asyncio.Task[Any]] = [asyncio.create_task(running.wait())]
     if health_file is not None:
         lasting.append(asyncio.create_task(beat(health_file)))
+    has_lost_contact = False
     try:
         _rarely_collect_garbage()
         say()
@@ -93,10 +110,18 @@ async def _run(
         for task in lasting:
             if task.done():
                 task.result()
+    except LostContactError:
+        has_lost_contact = True
+        raise
     finally:
         for task in lasting:
             task.cancel()
-        await process.__aexit__(None, None, None)
+        if has_lost_contact:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(LEAVE_SECONDS):
+                    await process.__aexit__(None, None, None)
+        else:
+            await process.__aexit__(None, None, None)
 
 
 def _rarely_collect_garbage() -> None:

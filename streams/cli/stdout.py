@@ -36,3 +36,10 @@ def kept_for_json() -> Iterator[None]:
             shown.flush()
             ours.flush()
             os.dup2(ours.fileno(), 1)
+
+
+def give_back() -> None:
+    """Before another program takes this one's place: standard output is what it was."""
+    if (ours := kept()) is not None:
+        ours.flush()
+        os.dup2(ours.fileno(), 1)

@@ -22,6 +22,7 @@ from streams.runtime.consumer import (
     headers_of,
     retrying,
 )
+from streams.runtime.contact import WATCHED
 from streams.runtime.denial import REFUSED, denied, refused
 from streams.runtime.offsets import OffsetLookup, Place
 from streams.runtime.tasks import finish
@@ -59,7 +60,7 @@ class Reader:
         config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
         # No group: every client sees every record, and nothing is committed; librdkafka wants a name all the same.
         own = {"group.id": "descant-client", "error_cb": self._note}
-        self._consumer: Final = Consumer({**kafka.client(), **config, **own})
+        self._consumer: Final = Consumer({**kafka.client(), **config, **WATCHED, **own})
         self._kafka: Final = kafka
         self._topics: Final = list(topics)
         self._wants: Final = wants

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.errors import BrokerError
+from streams.runtime.contact import WATCHED
 from streams.runtime.denial import DENIED, denied
 from streams.runtime.tasks import fail, finish
 from streams.settings import KafkaSettings
@@ -130,7 +131,7 @@ class ConsumerThread:
         """`keeps_group_metadata`: as it was before the last batch was handed over, for transactions."""
         self.group_metadata: Any = None
         self._keeps_group_metadata: Final = keeps_group_metadata
-        self._consumer: Final = Consumer({**kafka.client(), **CONSUMER_CONFIG, "group.id": group})
+        self._consumer: Final = Consumer({**kafka.client(), **CONSUMER_CONFIG, **WATCHED, "group.id": group})
         self._kafka: Final = kafka
         self._topics: Final = list(topics)
         self._owner: Final = owner

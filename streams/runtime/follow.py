@@ -14,6 +14,7 @@ from streams.core.control import Control, decode_control
 from streams.core.lineage import Serial
 from streams.errors import RecordError
 from streams.runtime.consumer import BATCH_RECORDS, CALL_SECONDS, CONSUMER_CONFIG, POLL_SECONDS, is_at_end, retrying
+from streams.runtime.contact import WATCHED
 from streams.runtime.offsets import OffsetLookup
 from streams.runtime.topics import control_topic
 from streams.settings import KafkaSettings
@@ -39,7 +40,7 @@ class ControlFollower:
         self._lookup: Final = lookup
         config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
         config.update({"auto.offset.reset": "earliest", "enable.partition.eof": True})
-        self._consumer: Final = Consumer({**kafka.client(), **config, "group.id": f"{pipeline}.follower"})
+        self._consumer: Final = Consumer({**kafka.client(), **config, **WATCHED, "group.id": f"{pipeline}.follower"})
         self._loop: Final = asyncio.get_running_loop()
         self._listeners: Final[list[OnClosed]] = []
         self._on_fatal: Final = on_fatal

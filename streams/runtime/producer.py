@@ -14,6 +14,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from streams import metrics
 from streams.core.record import Headers
 from streams.errors import BrokerError
+from streams.runtime.contact import LOOK_SECONDS as CONTACT_SECONDS
+from streams.runtime.contact import WATCHED
 from streams.settings import KafkaSettings
 
 OnDelivery: TypeAlias = Callable[[KafkaError | None, Message | None], None]
@@ -64,7 +66,7 @@ class LoopProducer:
 
     def __init__(self, kafka: KafkaSettings, on_fatal: Callable[[BaseException], None]) -> None:
         queue = {"queue.buffering.max.messages": kafka.producer_records}
-        self._producer: Final = Producer({**kafka.client(), **PRODUCER_CONFIG, **queue})
+        self._producer: Final = Producer({**kafka.client(), **PRODUCER_CONFIG, **WATCHED, **queue})
         self._loop: Final = asyncio.get_running_loop()
         self._on_fatal: Final = on_fatal
         self._burst: list[_Sending] = []
@@ -73,6 +75,7 @@ class LoopProducer:
         """Records that no report has come for."""
         self._look_seconds = LOOK_SECONDS
         self._looking: asyncio.TimerHandle | None = None
+        self._watching = self._loop.call_later(CONTACT_SECONDS, self._watch)
         metrics.PRODUCER_QUEUE.set_function(self._producer.__len__)
 
     def send(
@@ -123,11 +126,22 @@ class LoopProducer:
 
     def _look(self) -> None:
         self._looking = None
-        self._producer.poll(0)
+        self._poll()
         self._look_seconds = LOOK_SECONDS if self._reports else min(2 * self._look_seconds, IDLE_LOOK_SECONDS)
         self._tell()
         if self._due and self._looking is None:
             self._looking = self._loop.call_later(self._look_seconds, self._look)
+
+    def _watch(self) -> None:
+        """Statistics wait for a poll, also while nothing is due."""
+        self._poll()
+        self._watching = self._loop.call_later(CONTACT_SECONDS, self._watch)
+
+    def _poll(self) -> None:
+        try:
+            self._producer.poll(0)
+        except Exception as failure:  # noqa: BLE001 — nobody else would see it
+            self._on_fatal(failure)
 
     def _tell(self) -> None:
         while self._reports:
@@ -148,12 +162,13 @@ class LoopProducer:
         self._produce()
         while self._due and time.monotonic() < ends_at:
             await asyncio.sleep(LOOK_SECONDS)
-            self._producer.poll(0)
+            self._poll()
             self._tell()
         return self._due
 
     async def close(self) -> None:
         await self.flush()
+        self._watching.cancel()
         if self._looking is not None:
             self._looking.cancel()
         await asyncio.to_thread(self._producer.close)

@@ -77,6 +77,7 @@ def instances_of(plan: Plan, model: str, partitions: int, slots_here: Mapping[st
 
 
 OnStranded: TypeAlias = Callable[[Envelope, Failure], None]
+OnFatal: TypeAlias = Callable[[BaseException], None]
 ROUTE_HEADER: Final = "route"
 """Of a prompt record: why it went to its lane, in one word of the policy's."""
 
@@ -102,8 +103,9 @@ class Router(Protocol):
     def closed(self, serial: Serial) -> None:
         """Nobody waits for this request's prompts any more."""
 
-    def report_to(self, fail: OnStranded) -> None:
-        """Call this for a request that is about to end because nobody serves a model that it needs."""
+    def report_to(self, fail: OnStranded, fatal: OnFatal) -> None:
+        """Call `fail` for a request that is about to end because nobody serves a model that it needs, and `fatal` with
+        what keeps the router from knowing its workers."""
 
     async def close(self) -> None: ...
 
@@ -126,7 +128,7 @@ class RoundRobinRouter:
     def closed(self, serial: Serial) -> None:
         """Nothing is remembered of a request."""
 
-    def report_to(self, fail: OnStranded) -> None:
+    def report_to(self, fail: OnStranded, fatal: OnFatal) -> None:
         """It does not know whether anybody serves a model."""
 
     async def close(self) -> None:

@@ -35,7 +35,7 @@ class Services:
         self.slots: Final[dict[str, Callable[[], int]]] = {}
         """Stage that runs here -> how many of its slots are here now."""
         self.follower.listen(self.router.closed)
-        self.router.report_to(self.fail_request)
+        self.router.report_to(self.fail_request, self.fatal)
         counter = itertools.count(1)
         self.next_n: Final[Callable[[], int]] = lambda: next(counter)
         """n of run ids: over all slots of this process, never reset."""

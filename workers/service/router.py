@@ -20,8 +20,9 @@ from streams.core.lineage import Serial, format_path, parse_serial
 from streams.core.record import Envelope
 from streams.errors import RecordError
 from streams.runtime.consumer import CONSUMER_CONFIG, POLL_SECONDS, retrying
+from streams.runtime.contact import WATCHED
 from streams.runtime.offsets import OffsetLookup
-from streams.runtime.route import OnStranded, Placed, PromptRecord
+from streams.runtime.route import OnFatal, OnStranded, Placed, PromptRecord
 from streams.runtime.topics import WORKERS_STATE, ensure_topics, state_topic
 from streams.settings import KafkaSettings, PipelineSettings
 from workers.routing import BlockHasher, Fleet, Fork, NoLaneError, PromptInfo, Router, WorkerState, kappa, policy
@@ -66,6 +67,7 @@ class KafkaRouter:
         self._models: Final[dict[str, _Model]] = {}
         self._prompts: Final[dict[Serial, dict[str, tuple[_Model, Envelope]]]] = {}
         self._fail: OnStranded = lambda envelope, failure: None
+        self._fatal: OnFatal = lambda error: None
         self._stranded: Final[list[tuple[int, int, _Model, Envelope]]] = []
         """Heap by deadline: prompts that were placed where nobody lived, or whose worker died."""
         self._order: Final = itertools.count()
@@ -74,7 +76,7 @@ class KafkaRouter:
         self._mean_size: Final[dict[str, float]] = {}
         self._is_open = True
         self._task: Final = asyncio.create_task(self._expire_for_ever())
-        self._thread: Final = threading.Thread(target=self._read, name="workers.state", daemon=True)
+        self._thread: Final = threading.Thread(target=self._run, name="workers.state", daemon=True)
         self._thread.start()
 
     # -- streams.runtime.route.Router --------------------------------------------------------------------------------
@@ -108,8 +110,8 @@ class KafkaRouter:
             mean = self._mean_size.get(stage)
             self._mean_size[stage] = size if mean is None else mean + GROUP_WEIGHT * (size - mean)
 
-    def report_to(self, fail: OnStranded) -> None:
-        self._fail = fail
+    def report_to(self, fail: OnStranded, fatal: OnFatal) -> None:
+        self._fail, self._fatal = fail, fatal
 
     def workers(self, model: str) -> tuple[WorkerState, ...]:
         """What the live workers of a model last said of themselves."""
@@ -181,6 +183,12 @@ class KafkaRouter:
                 nobody = NoLaneError(fleet.model, silent=len(fleet.members))
                 self._fail(envelope, Failure(nobody.code, str(nobody), envelope.stage))
 
+    def _run(self) -> None:
+        try:
+            self._read()
+        except BaseException as error:  # noqa: BLE001 — a thread's error reaches nobody by itself
+            self._call_soon(self._fatal, error)
+
     def _read(self) -> None:
         retrying(lambda: ensure_topics(self._kafka, [state_topic(self._settings)]))
         config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
@@ -189,7 +197,7 @@ class KafkaRouter:
             past = self._lookup.end((WORKERS_STATE, 0))
         except KafkaException:
             return  # closed while the broker was away
-        consumer = Consumer({**self._kafka.client(), **config, "group.id": "descant-router"})
+        consumer = Consumer({**self._kafka.client(), **config, **WATCHED, "group.id": "descant-router"})
         consumer.assign([TopicPartition(WORKERS_STATE, 0, OFFSET_BEGINNING)])
         while self._is_open:
             message = consumer.poll(POLL_SECONDS)

@@ -6,6 +6,7 @@ Under an even load, every answer judged as in a round:
   roll      every process is restarted in turn, the stage `report` in a new version
   replace   processes are killed one after another, each when the one before has been replaced
   broker    the broker is restarted, does not answer for half a minute, is away for as long; no process may end
+  silences  the broker does not answer for 10 s, six times; a client may lose contact (docs/decisions/lost-contact.md)
   nodes     one of three brokers is killed, does not answer, is stopped; replicas on all three
   leaderless  one of three brokers is killed, and some partitions have no other replica
 
@@ -40,7 +41,7 @@ from tests.chaos import pipelines
 from tests.chaos.cluster import Cluster
 from tests.chaos.drills import memory, resume
 from tests.chaos.drills.cancels import cancel_many
-from tests.chaos.drills.courses import broker, leaderless, nodes, pairs, replace, roll, scale, single, tour
+from tests.chaos.drills.courses import broker, leaderless, nodes, pairs, replace, roll, scale, silences, single, tour
 from tests.chaos.drills.drill import NAME, Drill, pauses
 from tests.chaos.scene import Scene, Size, summed
 
@@ -52,6 +53,7 @@ COURSES: Final[dict[str, tuple[Callable[[Scene], None], Callable[[Drill, Embedde
     "roll": (pairs, roll, Size()),
     "replace": (pairs, replace, Size()),
     "broker": (pairs, broker, Size()),
+    "silences": (single, silences, Size()),
 }
 
 CLUSTER_COURSES: Final[dict[str, tuple[Callable[[Drill, Cluster], None], int]]] = {

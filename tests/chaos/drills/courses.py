@@ -77,7 +77,8 @@ def tour(drill: Drill, kafka: EmbeddedKafka) -> None:
 
 TOUR_CALM_SECONDS: Final = 4.0
 TOUR_SILENT_SECONDS: Final = 10.0
-"""Longer than the session time-out: a broker that wakes up may think that all are dead."""
+"""Longer than the session time-outs of members and of the broker: when it wakes up it may think that all are dead, and
+be thought dead itself."""
 
 
 def _two_versions(drill: Drill) -> None:
@@ -145,6 +146,20 @@ def _silence_broker(drill: Drill, kafka: EmbeddedKafka, seconds: float) -> None:
     drill.go_on(seconds)
     kafka.resume()
     _recovered(drill, "silence")
+
+
+def silences(drill: Drill, kafka: EmbeddedKafka) -> None:
+    """Again and again longer than the broker's session: right after it wakes up it says that there is no broker."""
+    drill.warm_up()
+    for number in range(2, 2 + SILENCES):
+        drill.add(f"instance-{number}")
+        _silence_broker(drill, kafka, TOUR_SILENT_SECONDS)
+        drill.retire(f"instance-{number}")
+    drill.go_on(CALM_SECONDS)
+    drill.found["started_anew"] = drill.fleet.times_said("starting anew")
+
+
+SILENCES: Final = 6
 
 
 def nodes(drill: Drill, cluster: Cluster) -> None:
