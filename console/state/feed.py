@@ -24,7 +24,7 @@ from streams.core.plan import REQUEST, Plan
 from streams.core.record import Envelope
 from streams.errors import BrokerError
 from streams.flow import Pipeline
-from streams.runtime.tasks import fail
+from streams.runtime.tasks import Tasks, fail
 from streams.runtime.topics import answers_topic
 from streams.settings import KafkaSettings
 
@@ -87,7 +87,15 @@ class Feed:
     async def _read(self) -> None:
         """Until it is cancelled, or may not read any more."""
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        reader = Reader(self._kafka, list(self._sources), lambda _: True, self._take, partial(fail, failed))
+        ending = Tasks(partial(fail, failed))
+
+        def take(topic: str, envelope: Envelope, value: bytes | None) -> None:
+            if self._sources[topic]:
+                self._take(topic, envelope, value)
+            else:
+                ending.spawn(self._end(reader, topic, envelope, value))
+
+        reader = Reader(self._kafka, list(self._sources), lambda _: True, take, partial(fail, failed))
         await reader.start()
         try:
             async with Client(self._pipeline, self._kafka) as self._client:
@@ -96,6 +104,12 @@ class Feed:
         finally:
             self._client = None
             await reader.close()
+            await ending.close()
+
+    async def _end(self, reader: Reader, topic: str, envelope: Envelope, value: bytes | None) -> None:
+        """With the answer, behind what it rests on: that is on other topics, which may be read later."""
+        await reader.caught_up([topic for topic, source in self._sources.items() if source])
+        self._take(topic, envelope, value)
 
     def _look(self) -> None:
         """Raises when Kafka is away or topics are missing, within CALL_SECONDS: the readers would wait for a broker
