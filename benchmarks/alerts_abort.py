@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from benchmarks.alerts_forbidden import FORBIDDEN, PIPELINE_VARIABLE
+from benchmarks.results import report
 from streams import Pipeline, Prompt
 from streams.client import Answer, Client, Text
 from streams.runtime.process import PipelineProcess, roles_of
@@ -131,6 +131,7 @@ async def measure(kafka: KafkaForTests, count: int) -> tuple[list[float], float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="keep the result in benchmarks/results/")
     parser.add_argument("--requests", type=int, default=100)
     given = parser.parse_args()
     with kafka_for_tests() as kafka:
@@ -147,7 +148,7 @@ def main() -> None:
     if not given.json:
         for label, value in figures.items():
             print(f"{label:24} {value}")
-    print(json.dumps(figures))
+    report("alerts_abort", figures, save=given.save)
 
 
 if __name__ == "__main__":

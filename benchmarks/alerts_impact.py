@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
 import time
 from contextlib import AsyncExitStack
 
 from benchmarks.alerts_abort import SETTINGS, Forbidding, Question, judged, pipeline
+from benchmarks.results import report
 from streams.client import Client
 from streams.runtime.process import PipelineProcess, roles_of
 from streams.settings import KafkaSettings
@@ -60,6 +60,7 @@ async def measure(kafka: KafkaForTests, rounds: int, count: int) -> tuple[list[f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="keep the result in benchmarks/results/")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--requests", type=int, default=48, help="of each kind in each round")
     given = parser.parse_args()
@@ -76,7 +77,7 @@ def main() -> None:
     if not given.json:
         for label, value in figures.items():
             print(f"{label:24} {value}")
-    print(json.dumps(figures))
+    report("alerts_impact", figures, save=given.save)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from streams.core.plan import REQUEST, Plan
 from streams.errors import BrokerError
 from streams.runtime.cluster_checks import Finding, check_brokers
 from streams.runtime.consumer import retrying
-from streams.runtime.pipeline_checks import check_clocks, check_partitions, check_plan
+from streams.runtime.pipeline_checks import check_clocks, check_partitions, check_plan, check_transactions
 from streams.runtime.process import roles_of
 from streams.runtime.topic_states import topic_states
 from streams.runtime.topics import group_of, models_of, prompts_topic, requests_topic, topics_of
@@ -58,6 +58,7 @@ def diagnose_pipeline(kafka: KafkaSettings, settings: PipelineSettings, plan: Pl
     yield from check_partitions(kafka, [state.name for state in states if state.partitions])
     yield from check_clocks(kafka, [state.name for state in states if state.partitions])
     yield check_plan(kafka, plan)
+    yield check_transactions(kafka, plan)
     admin = AdminClient(kafka.client())
     there = {state.name: state.partitions for state in states}
     groups = {group_of(plan.pipeline, role): _sources(plan, role) for role in roles_of(plan)}

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.core.control import Control, decode_control
@@ -19,11 +20,16 @@ from streams.runtime.offsets import OffsetLookup
 from streams.runtime.topics import control_topic
 from streams.settings import KafkaSettings
 
+log = structlog.get_logger(__name__)
+
 LOOK_BACK: Final = 64
 """Offsets before the end in which the last entry is looked for: a transaction's marker takes an offset too."""
 
 LOOK_BACK_GROWTH: Final = 16
 """When there is none, so many times further back: one open transaction can hold hundreds of entries."""
+
+HELD_UP_SECONDS: Final = 30.0
+"""Until it is told: a broker ends a transaction whose writer is gone after some seconds. Told again as often."""
 
 OnClosed = Callable[[Serial], None]
 
@@ -64,7 +70,10 @@ class ControlFollower:
         if self._read_to.get(partition, 0) < high:
             future: asyncio.Future[None] = self._loop.create_future()
             self._waiting.append((partition, high, future))
-            await future
+            while not (await asyncio.wait([future], timeout=HELD_UP_SECONDS))[0]:
+                log.warning("control is held up by a transaction that nobody ends", topic=self._topic,
+                            partition=partition, hint="descant doctor MODULE:PIPELINE")  # fmt: skip
+            future.result()
 
     def _run(self) -> None:
         try:

@@ -14,7 +14,8 @@ from streams.core.plan import REQUEST, Plan
 from streams.errors import BrokerError
 from streams.runtime.cluster_checks import Finding
 from streams.runtime.consumer import headers_of
-from streams.runtime.topics import WORKERS_STATE
+from streams.runtime.offsets import OffsetLookup
+from streams.runtime.topics import WORKERS_STATE, answers_topic, control_topic
 from streams.settings import KafkaSettings
 
 SECONDS_MAX: Final = 15.0
@@ -24,6 +25,11 @@ LISTEN_SECONDS: Final = 1.5
 
 SKEW_SECONDS: Final = 0.5
 """Routers take a worker that is silent for a second for dead; deadlines are set by one clock and judged by another."""
+
+OPEN_SECONDS: Final = 20.0
+"""A transaction has ended by then: brokers abort it after five seconds, and look for such every ten at the latest."""
+
+LOOK_SECONDS: Final = 0.2
 
 SYNCHRONISE: Final = "Synchronise the clocks of all machines (chrony, systemd-timesyncd)."
 
@@ -116,6 +122,29 @@ def _newest(kafka: KafkaSettings, topics: Sequence[str]) -> float:
         return 0.0
     found = admin.list_offsets(places, request_timeout=SECONDS_MAX)
     return float(max(future.result().timestamp for future in found.values())) / 1000
+
+
+def check_transactions(kafka: KafkaSettings, plan: Plan, seconds: float = OPEN_SECONDS) -> Finding:
+    """Whether a transaction that nobody ends hides what is written behind it; looks for `seconds` at most."""
+    topics = answers_topic(plan.pipeline), control_topic(plan.pipeline)
+    ends = OffsetLookup(kafka, seconds_max=SECONDS_MAX)
+    stable = OffsetLookup(kafka, seconds_max=SECONDS_MAX, stable=True)
+    known = AdminClient(kafka.client()).list_topics(timeout=SECONDS_MAX).topics
+    places = [(topic, number) for topic in topics if topic in known for number in known[topic].partitions]
+    high = {place: end for place, (_, end) in ends.ranges(places).items()}
+    looked_at = time.monotonic()
+    while held := [place for place, (_, end) in stable.ranges(places).items() if end < high[place]]:
+        if time.monotonic() - looked_at > seconds:
+            names = ", ".join(f"{topic} {number}" for topic, number in held)
+            return Finding(
+                "transactions",
+                "problem",
+                f"a transaction on {names} has been open for more than {seconds:g} s: its requests are not answered",
+                "On each broker: `kafka-transactions.sh find-hanging`, then `abort` (docs/guarantees.md says why).",
+            )
+        places = held
+        time.sleep(LOOK_SECONDS)
+    return Finding("transactions", "ok", "none is left open")
 
 
 def check_plan(kafka: KafkaSettings, plan: Plan) -> Finding:

@@ -16,8 +16,8 @@ from streams.broker.ports import free_port
 from streams.core.plan import Plan
 from streams.runtime.cluster_checks import Finding
 from streams.runtime.diagnosis import diagnose_cluster, diagnose_pipeline
-from streams.runtime.pipeline_checks import check_clocks
-from streams.runtime.topics import ensure_topics, state_topic, topics_of
+from streams.runtime.pipeline_checks import check_clocks, check_transactions
+from streams.runtime.topics import control_topic, ensure_topics, state_topic, topics_of
 from streams.settings import KafkaSettings, PipelineSettings
 from streams.testing import KafkaForTests
 from tests.integration.pipelines import fan_out
@@ -136,3 +136,19 @@ def test_a_record_from_the_future_is_a_clock_of_the_brokers_that_is_ahead(kafka:
 
 def _pipeline_findings(settings: KafkaSettings, plan: Plan) -> list[Finding]:
     return list(diagnose_pipeline(settings, SETTINGS, plan))
+
+
+def test_a_transaction_that_nobody_ends_is_told(kafka: KafkaForTests) -> None:
+    settings, plan = KafkaSettings(bootstrap=kafka.bootstrap), fan_out(kafka.unique("hanging")).plan
+    ensure_topics(settings, topics_of(plan, SETTINGS).values())
+    assert check_transactions(settings, plan).status == "ok"
+    topic = control_topic(plan.pipeline)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": kafka.unique("writer")})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    producer.produce(topic, b"", partition=1)
+    assert producer.flush(20) == 0
+    found = check_transactions(settings, plan, seconds=0.5)
+    assert (found.status, f"{topic} 1 " in found.said) == ("problem", True)
+    producer.abort_transaction(20)
+    assert check_transactions(settings, plan).status == "ok"
