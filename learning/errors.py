@@ -30,9 +30,16 @@ class LeakageError(TrainingError):
 
 
 class ArtefactError(ConfigError):
-    """A model artefact that is missing, or whose bytes are not the ones that were promoted."""
+    """A model artefact that is missing, too large, or whose bytes are not the ones that were promoted."""
 
     code = "learning.artefact"
+
+
+class StoreError(ArtefactError):
+    """The artefact store cannot be used now: not reached, not allowed, not there. No artefact is at fault, and the same
+    call may succeed later."""
+
+    code = "learning.artefact.store"
 
 
 class LabelError(RecordError):

@@ -6,27 +6,33 @@ and put in place between two calls.
 
 Nothing waits for a load and nothing is dropped: a run keeps what it took, the next takes what is there then. What
 cannot be had (its bytes are gone, or not those that the record names) is told in the log and in the metrics, and the
-one before serves on.
+one before serves on. Where only the store cannot be reached, it is asked again until it can.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Generic, TypeVar
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from learning.artefacts import Store
+from learning.errors import StoreError
 from learning.records import MODELS, Canary, ModelVersion, canary_key
+from learning.watermarks import watermarks
 from streams import metrics
 from streams.access import Access, read
 from streams.core.partition import partition_of
-from streams.errors import BrokerError, DescantError
+from streams.errors import BrokerError, DescantError, LostContactError
+from streams.runtime.consumer import is_at_end
+from streams.runtime.contact import WATCHED, give_up
+from streams.runtime.offsets import OffsetLookup
 from streams.runtime.threads import in_own_thread
 from streams.settings import KafkaSettings
 
@@ -38,6 +44,8 @@ everything else."""
 LOOK_SECONDS: Final = 2.0
 """Until there are learning topics, or the broker is back."""
 POLL_SECONDS: Final = 0.2
+STORE_SECONDS: Final = 5.0
+"""Until a store that could not be reached is asked again."""
 
 T = TypeVar("T")
 Load = Callable[[ModelVersion, bytes], T]
@@ -74,6 +82,8 @@ class Following(Generic[T]):
         self._store: Final = store
         self._serving: Serving[T] = Serving(start, None)
         self._kafka: Final = kafka
+        self._ends: dict[int, int] = {}
+        """Of each partition that is read, where it ended when it was assigned."""
         self._stopped: Final = threading.Event()
         self._is_ready: Final = threading.Event()
         self._thread: Final = threading.Thread(target=self._run, name=f"following-{model}", daemon=True)
@@ -97,10 +107,11 @@ class Following(Generic[T]):
         self._stopped.set()
         self._thread.join(CALL_SECONDS)
 
-    def _run(self) -> None:
-        consumer = Consumer(
+    def _new_consumer(self) -> Consumer:
+        return Consumer(
             {
                 **self._kafka.client(),
+                **WATCHED,
                 "group.id": FOLLOWING_GROUP,  # never joined, never committed
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
@@ -109,11 +120,18 @@ class Following(Generic[T]):
                 "fetch.wait.max.ms": 100,
             }
         )
+
+    def _run(self) -> None:
+        consumer = self._new_consumer()
         try:
             while not self._stopped.is_set():
                 try:
                     if self._assigned(consumer):
                         self._follow(consumer)
+                except LostContactError as error:
+                    log.warning("following goes on with a new client", reason=str(error))
+                    give_up(consumer)
+                    consumer = self._new_consumer()
                 except (KafkaException, BrokerError) as error:
                     log.warning("models cannot be followed; the version in place goes on", reason=str(error))
                 self._stopped.wait(LOOK_SECONDS)
@@ -126,34 +144,37 @@ class Following(Generic[T]):
             self._is_ready.set()
             return False
         keys = (self._model, canary_key(self._model))
-        places = {partition_of(key.encode(), len(known.partitions)) for key in keys}
-        consumer.assign([TopicPartition(MODELS, p, 0) for p in sorted(places)])
-        self._behind = places
+        numbers = sorted({partition_of(key.encode(), len(known.partitions)) for key in keys})
+        lookup = OffsetLookup(self._kafka, seconds_max=CALL_SECONDS, stable=True)
+        self._ends = {number: high for (_, number), (_, high) in
+                      watermarks(lookup, [(MODELS, number) for number in numbers]).items()}  # fmt: skip
+        consumer.assign([TopicPartition(MODELS, number, 0) for number in numbers])
         return True
 
     def _follow(self, consumer: Consumer) -> None:
         """While records are older than the end that was there at the start, only the newest of each key is loaded."""
-        newest: dict[str, Message] = {}
+        newest: dict[str, str | bytes | None] = {}
+        behind = {number for number, end in self._ends.items() if end}
+        ask_at = 0.0
         while not self._stopped.is_set():
             message = consumer.poll(POLL_SECONDS)
-            if message is None:
-                continue
-            if (error := message.error()) is not None:
-                if error.code() == KafkaError._PARTITION_EOF:
-                    self._behind.discard(int(message.partition() or 0))
-                elif not error.retriable():
+            if message is not None:
+                if is_at_end(message, self._ends):
+                    behind.discard(message.partition() or 0)
+                if (error := message.error()) is None:
+                    newest[_text(message.key())] = message.value()
+                elif error.code() != KafkaError._PARTITION_EOF and not error.retriable():
                     raise BrokerError(f"topic {MODELS!r} cannot be read: {error.str()}.")
-            else:
-                newest[_text(message.key())] = message
-            if not self._behind:
-                for key, record in newest.items():
-                    self._take(key, record.value())
-                newest.clear()
-                self._is_ready.set()
+            if behind or time.monotonic() < ask_at:
+                continue
+            newest = {key: value for key, value in newest.items() if not self._take(key, value)}
+            ask_at = time.monotonic() + STORE_SECONDS if newest else 0.0
+            self._is_ready.set()
 
-    def _take(self, key: str, value: str | bytes | None) -> None:
+    def _take(self, key: str, value: str | bytes | None) -> bool:
+        """Whether that was the last word; else it is asked for again."""
         if value is None or key not in (self._model, canary_key(self._model)):
-            return
+            return True
         role = "current" if key == self._model else "canary"
         try:
             if role == "current":
@@ -164,10 +185,14 @@ class Following(Generic[T]):
                 loaded = None if canary is None else self._loaded(canary)
                 number, share = (None, 0.0) if canary is None else (canary.version, canary.share or 0.0)
                 self._put(canary=loaded, canary_version=number, share=share)
+        except StoreError as error:
+            self._refused(role, error.code, str(error))
+            return False
         except DescantError as error:
             self._refused(role, error.code, str(error))
         except Exception as error:  # noqa: BLE001 the user's `load` may raise anything, and the traffic goes on
             self._refused(role, "learning.artefact.load", type(error).__name__)
+        return True
 
     def _loaded(self, version: ModelVersion) -> T:
         return self._load(version, self._store.get(version.artefact))

@@ -4,7 +4,7 @@
 
 After each phase its result is in the store and its record in the journal, in that order. A process that dies between
 the two leaves bytes that nothing names; its successor repeats that phase. Publishing and the journal's last record
-are one transaction, so that a version is there once or not at all.
+are one transaction, so that a version is there once or not at all. A store that cannot be reached is waited for.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import structlog
 
 from learning import phases
 from learning.artefacts import Store
+from learning.errors import StoreError
 from learning.journal import RETRAINING
 from learning.member import Member
 from learning.records import JOBS, JobRecord, ModelVersion, Phase, Record, Verdict
@@ -39,6 +40,12 @@ POLL_SECONDS: Final = 0.1
 MEASURE_SECONDS: Final = 1.0
 """Between two looks at the labels for the metrics: each walks all of them."""
 
+STORE_SECONDS: Final = 5.0
+STORE_SECONDS_MAX: Final = 300.0
+"""Until a phase that the store failed is done again: twice as long each time, since it may be a training of hours."""
+STORE_TRIES_MAX: Final = 8
+"""Some ten minutes; then the job has failed, and what it says is what the store said."""
+
 OPEN: Final = (Phase.SNAPSHOT, Phase.TRAINED, Phase.GATED)
 
 Watch = Callable[[str, Phase, str], None]
@@ -55,7 +62,18 @@ class _Step:
 
     recipe: Recipe
     phase: Phase
+    job: JobRecord
+    """As it was when the phase began."""
     result: _Result
+
+
+@dataclass
+class _Patience:
+    """With the store, over one phase of one model."""
+
+    tries: int = 0
+    ask_at: float = 0.0
+    """Seconds, monotonic."""
 
 
 def next_phase(recipe: Recipe, view: View, now: float) -> tuple[Phase, Due] | None:
@@ -93,6 +111,7 @@ class RetrainingJob:
         self._view: Final = View(kafka)
         self._member: Final = Member(kafka, group, JOBS, on_gain=self._view.catch_up, on_loss=self._forget)
         self._steps: dict[str, _Step] = {}
+        self._patience: Final[dict[str, _Patience]] = {}
         # One thread: two trainings at once would only slow each other down. Polling goes on beside it, so that a long
         # fit does not cost the group membership.
         self._pool: Final = ThreadPoolExecutor(1, thread_name_prefix="retraining")
@@ -137,6 +156,8 @@ class RetrainingJob:
                 continue
             step = self._steps.get(recipe.name)
             if step is None:
+                if recipe.name in self._patience and time.monotonic() < self._patience[recipe.name].ask_at:
+                    continue
                 found = next_phase(recipe, self._view, time.time())
                 if found is not None:
                     self._begin(recipe, *found)
@@ -149,23 +170,30 @@ class RetrainingJob:
         learned = self._view.learned
         known = tuple(learned.known(recipe.name))
         if phase is Phase.SNAPSHOT:
-            future = _ready(self._snapshot(recipe, why), ())
+            job = self._new_job(recipe, why)
+            future = _settled(lambda: (self._snapshot(recipe, job), ()))
         elif phase is Phase.PUBLISHED:
-            future = self._published(learned.jobs[recipe.name], known)
+            job = learned.jobs[recipe.name]
+            future = _settled(lambda: self._published(job, known))
         else:
-            future = self._pool.submit(self._run_phase, recipe, learned.jobs[recipe.name], phase, known)
-        self._steps[recipe.name] = _Step(recipe, phase, future)
+            job = learned.jobs[recipe.name]
+            future = self._pool.submit(self._run_phase, recipe, job, phase, known)
+        self._steps[recipe.name] = _Step(recipe, phase, job, future)
 
-    def _snapshot(self, recipe: Recipe, why: Due) -> JobRecord:
-        """On the polling thread: the labels change there while records come in."""
+    def _new_job(self, recipe: Recipe, why: Due) -> JobRecord:
         learned = self._view.learned
         asked = learned.asked.get(recipe.name)
-        job = JobRecord(
+        return JobRecord(
             model=recipe.name, job=uuid.uuid4().hex if asked is None else asked.job, phase=Phase.SNAPSHOT, at=_now(),
             labels_seen=learned.labels.count(recipe.name), reason=why.value,
         )  # fmt: skip
+
+    def _snapshot(self, recipe: Recipe, job: JobRecord) -> JobRecord:
+        """On the polling thread: the labels change there while records come in."""
         try:
-            reference, count = phases.snapshot(recipe, learned.labels, self._store)
+            reference, count = phases.snapshot(recipe, self._view.learned.labels, self._store)
+        except StoreError:
+            raise
         except DescantError as error:
             return _failed(job, error)
         return job.model_copy(update={"snapshot": reference, "labels_seen": count})
@@ -182,20 +210,36 @@ class RetrainingJob:
             traffic = () if recipe.traffic is None else recent(self._kafka, recipe.traffic)
             verdict = phases.gate(recipe, job.artefact, current, self._store, traffic)
             return job.model_copy(update={"phase": phase, "gate": verdict}), ()
+        except StoreError:
+            raise
         except DescantError as error:
             log.error("retraining failed", model=recipe.name, phase=phase.value, code=error.code, at=places_of(error))
             return _failed(job, error), ()
 
-    def _published(self, job: JobRecord, known: Sequence[ModelVersion]) -> _Result:
+    def _published(self, job: JobRecord, known: Sequence[ModelVersion]) -> tuple[JobRecord, Sequence[Record]]:
         """On the polling thread too, so that nothing lies between the versions that it knows and the transaction."""
         try:
             records = versions(job, known, _now(), self._store)
+        except StoreError:
+            raise
         except DescantError as error:
-            return _ready(_failed(job, error), ())
-        return _ready(job.model_copy(update={"phase": Phase.PUBLISHED}), records)
+            return _failed(job, error), ()
+        return job.model_copy(update={"phase": Phase.PUBLISHED}), records
 
     def _finish(self, step: _Step) -> None:
-        job, published = step.result.result()
+        try:
+            job, published = step.result.result()
+        except StoreError as error:
+            patience = self._patience.setdefault(step.recipe.name, _Patience())
+            patience.tries += 1
+            if patience.tries < STORE_TRIES_MAX:
+                seconds = min(STORE_SECONDS_MAX, STORE_SECONDS * 2 ** (patience.tries - 1))
+                patience.ask_at = time.monotonic() + seconds
+                log.warning("will try again", model=step.recipe.name, phase=step.phase.value, reason=str(error),
+                            wait_seconds=seconds)  # fmt: skip
+                return
+            job, published = _failed(step.job, error), ()
+        self._patience.pop(step.recipe.name, None)
         try:
             written = self._member.write(job.model, (*published, job))
         except BrokerError as error:
@@ -218,9 +262,13 @@ def _failed(job: JobRecord, error: DescantError) -> JobRecord:
     return job.model_copy(update={"phase": Phase.FAILED, "reason": f"[{error.code}] {error}"})
 
 
-def _ready(job: JobRecord, versions: Sequence[Record]) -> _Result:
+def _settled(step: Callable[[], tuple[JobRecord, Sequence[Record]]]) -> _Result:
+    """Done here and now, told as what runs beside: result or StoreError."""
     future: _Result = Future()
-    future.set_result((job, versions))
+    try:
+        future.set_result(step())
+    except StoreError as error:
+        future.set_exception(error)
     return future
 
 

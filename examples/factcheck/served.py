@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Final
 
 from examples.factcheck.verifier import Verifier, current, read
-from learning.artefacts import FolderStore
+from learning.artefacts import open_store
 from learning.following import following
 from learning.records import ModelVersion
 from streams import Resource
@@ -16,14 +14,9 @@ MODEL: Final = "verifier"
 """Its name on the learning topics."""
 
 
-def artefacts() -> FolderStore:
-    """The folder that the retraining job writes to (`--store`)."""
-    return FolderStore(Path(os.environ.get("DESCANT_ARTEFACTS", "artefacts")))
-
-
 def loaded(version: ModelVersion, artefact: bytes) -> Verifier:
     """Raises ConfigError if it is no verifier over these features."""
     return read(artefact, version.key, f"v{version.version}")
 
 
-verifier: Final = Resource(following(MODEL, loaded, artefacts, current))
+verifier: Final = Resource(following(MODEL, loaded, open_store, current))

@@ -13,8 +13,8 @@ import typer
 from rich.table import Table
 
 from learning import desk
-from learning.artefacts import FolderStore
-from learning.cli.shared import StoreFolder, kafka_of, tables
+from learning.artefacts import open_store
+from learning.cli.shared import StorePlace, kafka_of, tables
 from learning.compare import compare as compare_selectors
 from learning.select import registry
 from learning.worth import worth
@@ -43,7 +43,7 @@ class _Stoppable(Protocol):
 @app.command("run")
 def run_job(
     recipe: Recipes,
-    store: StoreFolder = Path("artefacts"),
+    store: StorePlace = None,
     bootstrap: Bootstrap = None,
     metrics: Metrics = None,
     log_format: Logs = None,
@@ -56,8 +56,10 @@ def run_job(
 
     configure_logs(log_format, "learning")
     recipes = _recipes(recipe)
+    artefacts = open_store(store)
+    artefacts.check()
     job = RetrainingJob(
-        recipes, FolderStore(store), kafka_of(bootstrap),
+        recipes, artefacts, kafka_of(bootstrap),
         watch=lambda model, phase, word: log.info("retraining", model=model, phase=phase.value, step=word),
     )  # fmt: skip
     _until_stopped(job, recipes, metrics, log_format, as_json=as_json)

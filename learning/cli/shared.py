@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,10 +10,15 @@ from rich.console import Console
 from streams.cli.options import kafka_or_fail
 from streams.settings import KafkaSettings
 
-StoreFolder = Annotated[
-    Path, typer.Option("--store", envvar="DESCANT_ARTEFACTS", help="Folder of artefacts.", file_okay=False)
+StorePlace = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        envvar="DESCANT_ARTEFACTS",
+        help="Where artefacts lie: a folder (without it: artefacts), or s3://bucket/prefix.",
+    ),
 ]
-"""`store: StoreFolder = Path("artefacts")` in a command."""
+"""`store: StorePlace = None` in a command."""
 
 tables = Console(highlight=False)
 

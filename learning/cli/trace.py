@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from learning import desk
-from learning.artefacts import FolderStore
-from learning.cli.shared import StoreFolder, kafka_of
+from learning.artefacts import open_store
+from learning.cli.shared import StorePlace, kafka_of
+from learning.errors import ArtefactError
 from learning.trace import trace
-from streams.cli.options import AsJson, Bootstrap, print_json
+from streams.cli.options import AsJson, Bootstrap, messages, print_json
 
 
 def command(
     name: Annotated[str, typer.Argument(metavar="FLAG_ID|EXAMPLE_ID")],
-    store: StoreFolder = Path("artefacts"),
+    store: StorePlace = None,
     bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
     """Follow a flag to its label request, labels, training set and model versions."""
-    found = trace(desk.learned(kafka_of(bootstrap)), FolderStore(store) if store.is_dir() else None, name)
+    learned, artefacts = desk.learned(kafka_of(bootstrap)), open_store(store)
+    try:
+        found = trace(learned, artefacts, name)
+    except ArtefactError as error:
+        messages.print(f"model versions are not shown: {error} Or name the store with --store.", markup=False)
+        found = trace(learned, None, name)
     if as_json:
         print_json(
             [

@@ -61,32 +61,6 @@ def number(example: object) -> list[float]:
     return [example["x"]]  # type: ignore[index]
 
 
-class TestArtefacts:
-    def test_what_was_put_is_what_is_got(self, tmp_path: Path) -> None:
-        store = FolderStore(tmp_path)
-        ref = store.put("m", b"content", format="skops")
-        assert store.get(ref) == b"content"
-        assert store.put("m", b"content", format="skops") == ref
-        assert [p.name for p in (tmp_path / "m").iterdir()] == [f"{ref.sha256}.skops"]
-
-    def test_other_bytes_are_never_handed_out(self, tmp_path: Path) -> None:
-        store = FolderStore(tmp_path)
-        ref = store.put("m", b"content", format="skops")
-        (tmp_path / ref.uri).write_bytes(b"evil")
-        with pytest.raises(ArtefactError) as caught:
-            store.get(ref)
-        assert caught.value.code == "learning.artefact.hash"
-        store.put("m", b"content", format="skops")
-        assert store.get(ref) == b"content", "putting it again repairs it"
-
-    @pytest.mark.parametrize("uri", ["../secret", "/etc/passwd", "m/../../x"])
-    def test_nothing_outside_the_folder_is_read(self, tmp_path: Path, uri: str) -> None:
-        ref = ArtefactRef(uri=uri, sha256="0" * 64, size_bytes=1)
-        with pytest.raises(ArtefactError) as caught:
-            FolderStore(tmp_path / "store").get(ref)
-        assert caught.value.code == "learning.artefact.outside"
-
-
 class TestSklearn:
     def test_a_fit_survives_the_way_through_bytes(self) -> None:
         trainer = SklearnTrainer(LogisticRegression(C=100.0), number)
