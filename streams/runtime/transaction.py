@@ -60,6 +60,7 @@ class TransactionWriter:
                 **kafka.client(),
                 "transactional.id": transactional_id,
                 "transaction.timeout.ms": int(TRANSACTION_SECONDS * 1000),
+                "socket.timeout.ms": int(TRANSACTION_SECONDS * 1000),  # the client refuses a longer one
                 "retry.backoff.ms": RETRY_BACKOFF_MS,
                 "linger.ms": 0,
                 "partitioner": "murmur2_random",
