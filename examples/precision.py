@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 
-def interval(right: int, judged: int) -> tuple[float, float]:
+def interval(right: float, judged: float) -> tuple[float, float]:
     """Wilson, 95 %; all of it when nothing was judged."""
     if not judged:
         return 0.0, 1.0
@@ -21,12 +21,30 @@ def interval(right: int, judged: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def report(title: str, judged: Mapping[str, Sequence[bool]], lines: Mapping[str, int]) -> None:
-    """Print the table, and as the last line one JSON object; `--json` leaves the table out."""
+def clustered(runs: Sequence[Sequence[bool]]) -> tuple[float, float]:
+    """As `interval`, of verdicts that come in runs and resemble each other within one: as if there were fewer of them,
+    by the design effect (Kish, 1965: the variance of the share between runs, over that of as many independent flags).
+    Never narrower than for independent ones; the same for a single run, and where all verdicts agree."""
+    known = [run for run in runs if run]
+    judged, right = sum(map(len, known)), sum(map(sum, known))
+    if len(known) < 2 or right in (0, judged):
+        return interval(right, judged)
+    share = right / judged
+    between = sum((sum(run) - share * len(run)) ** 2 for run in known) * len(known) / (len(known) - 1) / judged**2
+    effect = max(1.0, between / (share * (1 - share) / judged))
+    return interval(right / effect, judged / effect)
+
+
+def report(title: str, judged: Mapping[str, Sequence[Sequence[bool]]], lines: Mapping[str, int]) -> None:
+    """Print the table, and as the last line one JSON object; `--json` leaves the table out.
+
+    judged   assertion → runs of the same thing → whether each flag was right
+    """
     rows = []
-    for name, verdicts in judged.items():
+    for name, runs in judged.items():
+        verdicts = [verdict for run in runs for verdict in run]
         right = sum(verdicts)
-        low, high = interval(right, len(verdicts))
+        low, high = clustered(runs)
         share = right / len(verdicts) if verdicts else None
         rows.append((name, len(verdicts), right, share, low, high, lines[name]))
     if "--json" not in sys.argv:
@@ -43,6 +61,7 @@ def statements(module: ModuleType, name: str) -> int:
     for node in ast.parse(inspect.getsource(module)).body:
         targets = [t.id for t in node.targets if isinstance(t, ast.Name)] if isinstance(node, ast.Assign) else []
         if name in targets or (isinstance(node, ast.FunctionDef) and node.name == name):
-            decorated = node.decorator_list[0].lineno if isinstance(node, ast.FunctionDef) else node.lineno
-            return (node.end_lineno or node.lineno) - decorated + 1
+            decorators = node.decorator_list if isinstance(node, ast.FunctionDef) else []
+            first = min([node.lineno, *(each.lineno for each in decorators)])
+            return (node.end_lineno or node.lineno) - first + 1
     raise KeyError(name)

@@ -127,7 +127,7 @@ def main() -> None:
     verdicts = [any(said[at] != really[at] for at in between) for _, between in flagged(said)]
     wrong = sum(a != b for a, b in zip(really, said, strict=True))
     title = f"T = {SECONDS:g} s; BasicMotions, test part; {wrong / len(said):.1%} of {len(said)} predictions wrong"
-    report(title, {"steady": verdicts}, {"steady": statements(where, "steady")})
+    report(title, {"steady": [verdicts]}, {"steady": statements(where, "steady")})
 
 
 if __name__ == "__main__":
