@@ -154,9 +154,10 @@ ENFORCED: Final = Counter(
 )
 INTAKE_OPEN: Final = Gauge("descant_intake_open_requests", "Requests that the intake holds.", ["pipeline"])
 INTAKE_BEHIND_SECONDS: Final = Gauge(
-    "descant_intake_behind_seconds", "Age of the last record that the intake has read; 0 at the ends of its topics.",
+    "descant_intake_behind_seconds",
+    "Age of what the intake has read of the partition that is furthest back; 0 at the ends.",
     ["group"],
-)  # fmt: skip
+)
 INTAKE_UNREADABLE: Final = Counter(
     "descant_intake_unreadable",
     "Records of the pipelines that cannot be judged: not whole, no JSON, or too large.",

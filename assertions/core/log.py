@@ -6,6 +6,7 @@ that everything a processor needs of one key is in one partition, and the waterm
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ class Batch:
     """One record of the log."""
 
     watermark: float
-    """Largest event time that the intake had read, over all requests."""
+    """What comes in later records is not earlier than this."""
     events: tuple[Logged, ...] = ()
 
 
@@ -63,13 +64,13 @@ def encode_batch(batch: Batch) -> bytes:
 
 
 def split(batch: Batch) -> list[bytes]:
-    """As few records as fit below Kafka's limit, in order."""
+    """As few records as fit below Kafka's limit, in order. The watermark is in the last: it holds of them together."""
     encoded = encode_batch(batch)
     if len(encoded) <= RECORD_BYTES_MAX or len(batch.events) < 2:
         return [encoded]
     middle = len(batch.events) // 2
-    halves = (Batch(batch.watermark, part) for part in (batch.events[:middle], batch.events[middle:]))
-    return [record for half in halves for record in split(half)]
+    first, second = Batch(-math.inf, batch.events[:middle]), Batch(batch.watermark, batch.events[middle:])
+    return [*split(first), *split(second)]
 
 
 def decode_batch(value: bytes | str) -> Batch:

@@ -7,7 +7,6 @@ Its committed offsets stay below every open request; what it writes again after 
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import defaultdict, deque
@@ -20,10 +19,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from assertions.core.assembly import Assembler, Incoming
 from assertions.core.definition import Assertion
+from assertions.core.frontier import Frontier, Place
 from assertions.core.log import Batch, Logged, split
 from assertions.core.observation import Event
 from assertions.errors import AssertionSetupError
 from assertions.judging import Judge
+from assertions.processor.ends import Ends
 from assertions.processor.routing import Routes
 from assertions.processor.topics import LOG_RECORD_BYTES_MAX, log_topic
 from streams import metrics
@@ -44,23 +45,25 @@ LINGER_SECONDS: Final = 0.005
 COMMIT_SECONDS: Final = 1.0
 # Records of an idle pipeline's log, one a partition and interval: they move the watermark, so that flags come to stand.
 TICK_SECONDS: Final = 0.5
-# Behind the wall clock by as much as a broker's append times may be, before `lateness` has to help.
-TICK_BEHIND_SECONDS: Final = 1.0
 ASSIGNED_SECONDS: Final = 60.0
 # A pipeline makes its topics when it is started; one that was started together with the processors has them by then.
 TOPICS_SECONDS: Final = 60.0
 TOPICS_LOOK_SECONDS: Final = 0.25
-# Topics are read side by side, so that an answer can be read before an item that it rests on. Answers wait until every
-# stage's partition was read up to the answer's time or to its end, and this long for a fetch that was under way then.
-SETTLE_SECONDS: Final = 0.25
+# Between two questions where the partitions end, while an answer waits for one; otherwise a tick apart. An answer takes
+# about that long to be the end of its request here, and a question costs a request to each broker.
+ASK_SECONDS: Final = 0.1
+# A partition that was cut short (by an unclean election) never reaches the end that was told before.
+ASK_AGAIN_SECONDS: Final = 5.0
 DUPLICATE: Final = "duplicate"
+NOT_STAGES: Final = (".answers", ".control")
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Closing:
-    """An answer, or the end of a duplicate, that waits for what it rests on."""
+    """An answer, or the end of a duplicate. It waits for what it rests on: topics are read side by side, so that it can
+    be read before an item that was written before it."""
 
     read_at: float
     time: float
@@ -102,9 +105,9 @@ class Intake:
         self._judge: Final = Judge()
         self._routes: Final = Routes(listed, partitions, self._judge)
         self._positions: Final[dict[tuple[str, int], int]] = {}
-        self._latest = 0.0
-        self._read_until: Final[dict[tuple[str, int], float]] = {}
-        """Of each stage's partition: time of the last record, or infinity at its end."""
+        self._frontier = Frontier(())
+        """Of the stages' partitions."""
+        self._ends: Final = Ends(kafka, clock)
         self._closing: Final[deque[_Closing]] = deque()
         self._refused: BaseException | None = None
         self._on_ready: Final = on_ready
@@ -152,17 +155,19 @@ class Intake:
             }
         )
         try:
-            total = self._count_partitions(consumer)
+            places = self._find_partitions(consumer)
             if self._stopping.is_set():
                 return
+            self._frontier = Frontier(place for place in places if not place[0].endswith(NOT_STAGES))
             consumer.subscribe(self.topics)
-            self._loop(consumer, producer, total)
+            self._loop(consumer, producer, len(places))
         finally:
+            self._ends.close()
             producer.flush(5)
             consumer.close()
             self._judge.close()
 
-    def _count_partitions(self, consumer: Consumer) -> int:
+    def _find_partitions(self, consumer: Consumer) -> list[Place]:
         """Waits for the topics, so that processors and pipeline may be started together."""
         ends_at = time.monotonic() + TOPICS_SECONDS
         told = ""
@@ -170,7 +175,7 @@ class Intake:
             known = consumer.list_topics(timeout=10).topics
             missing = next((topic for topic in self.topics if topic not in known or not known[topic].partitions), None)
             if missing is None:
-                return sum(len(known[topic].partitions) for topic in self.topics)
+                return [(topic, number) for topic in self.topics for number in known[topic].partitions]
             if time.monotonic() > ends_at:
                 raise AssertionSetupError(
                     f"there is no topic {missing!r}: no such pipeline or stage has run on this Kafka. "
@@ -180,7 +185,7 @@ class Intake:
                 log.info("waiting for a topic", topic=missing)
                 told = missing
             self._stopping.wait(TOPICS_LOOK_SECONDS)
-        return 0
+        return []
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
@@ -198,16 +203,18 @@ class Intake:
                 last_records = now
                 self._read_count.inc(len(messages))
             events = [event for message in messages for event in self._read(message)]
-            events += self._close(now, total)
+            self._ask(now)
+            events += self._close()
             is_tick = now - last_tick >= TICK_SECONDS
             if is_tick:
                 last_tick = now
-                events += self._tick(is_idle=not messages)
+                events += self._tick()
             outgoing: dict[int, list[Logged]] = defaultdict(list)
             for partition, logged in self._routes.route(events):
                 outgoing[partition].append(logged)
+            until = max(0.0, self._frontier.until)
             for partition in range(self._partitions) if is_tick else sorted(outgoing):
-                for record in split(Batch(self._latest, tuple(outgoing.get(partition, ())))):
+                for record in split(Batch(until, tuple(outgoing.get(partition, ())))):
                     self._produce(producer, partition, record)
             producer.poll(0)
             if self._refused is not None:
@@ -219,14 +226,21 @@ class Intake:
                 self._commit(consumer, producer)
         self._commit(consumer, producer)
 
-    def _tick(self, *, is_idle: bool) -> list[Event]:
-        if is_idle and self._is_ready:
-            self._latest = max(self._latest, self._clock() - TICK_BEHIND_SECONDS)
-        is_at_ends = all(math.isinf(until) for until in self._read_until.values())
-        self._behind.set(0 if is_at_ends else max(0.0, self._clock() - self._latest))
+    def _ask(self, now: float) -> None:
+        if (found := self._ends.answer()) is not None:
+            self._frontier.answer(found)
+        waited = now - self._ends.asked_at
+        if waited > (ASK_SECONDS if self._closing else TICK_SECONDS) and (
+            self._frontier.is_answered or waited > ASK_AGAIN_SECONDS
+        ):
+            self._ends.ask(self._frontier.places)
+
+    def _tick(self) -> list[Event]:
+        until = self._frontier.until
+        self._behind.set(0 if self._frontier.is_at_ends else self._clock() - max(0.0, until))
         for pipeline, assembler in self._assemblers.items():
             metrics.INTAKE_OPEN.labels(pipeline).set(assembler.open_count)
-        return [event for each in self._assemblers.values() for event in each.expire(self._latest)]
+        return [event for each in self._assemblers.values() for event in each.expire(until)]
 
     def _produce(self, producer: Producer, partition: int, record: bytes) -> None:
         while True:
@@ -258,12 +272,12 @@ class Intake:
         topic, partition, offset = str(message.topic()), int(message.partition() or 0), int(message.offset() or 0)
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF:
-                self._read_until[topic, partition] = math.inf
+                self._frontier.ended((topic, partition), offset)
             elif not error.retriable():
                 raise KafkaException(error)
             return []
         at = message.timestamp()[1] / 1000
-        self._read_until[topic, partition] = at
+        self._frontier.read((topic, partition), offset, at)
         self._positions[topic, partition] = offset + 1
         pipeline, _, stage = topic.rpartition(".")
         assembler = self._assemblers[pipeline]
@@ -278,7 +292,6 @@ class Intake:
                 if envelope.serial is not None:
                     self._wait(at, (topic, partition, offset), pipeline, envelope.serial, envelope)
                 return []
-            self._latest = max(self._latest, at)
             return assembler.record(Incoming(topic, partition, offset, at, envelope, message.value()))
         except RecordError as refused:
             self._unreadable.inc()
@@ -290,14 +303,14 @@ class Intake:
     ) -> None:
         self._closing.append(_Closing(time.monotonic(), time_, place, pipeline, serial, envelope))
 
-    def _close(self, now: float, total: int) -> list[Event]:
-        """The requests whose answers rest on nothing that is still to be read."""
+    def _close(self) -> list[Event]:
+        """The requests whose answers rest on nothing that is still to be read: all partitions were read up to the
+        answer's time, as they are while much is to be caught up with, or to where they ended after it had been read."""
         events: list[Event] = []
-        if len(self._read_until) < total or not self._closing:
+        if not self._closing:
             return events
-        ends = (".answers", ".control")
-        until = min((t for (topic, _), t in self._read_until.items() if not topic.endswith(ends)), default=math.inf)
-        while self._closing and self._closing[0].read_at + SETTLE_SECONDS <= now and self._closing[0].time < until:
+        until, complete_at = self._frontier.until, self._frontier.complete_at
+        while self._closing and (self._closing[0].time < until or self._closing[0].read_at <= complete_at):
             closing = self._closing.popleft()
             assembler = self._assemblers[closing.pipeline]
             if closing.envelope is None:

@@ -48,7 +48,10 @@ class OffsetLookup:
         self._is_open = False
 
     async def ends(self, places: Iterable[Place]) -> dict[Place, int]:
-        return await asyncio.to_thread(self._ask, list(places), OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return await asyncio.to_thread(self.ends_of, list(places))
+
+    def ends_of(self, places: Iterable[Place]) -> dict[Place, int]:
+        return self._ask(list(places), OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
     async def beginnings(self, places: Iterable[Place]) -> dict[Place, int]:
         return await asyncio.to_thread(self._ask, list(places), OffsetSpec.earliest())  # type: ignore[no-untyped-call]

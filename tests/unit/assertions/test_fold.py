@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 
@@ -98,6 +99,8 @@ def test_a_batch_too_large_for_a_record_is_split_in_order() -> None:
     records = split(Batch(1.0, events))
     assert all(len(record) < 1_000_000 for record in records)
     assert [e for record in records for e in decode_batch(record).events] == list(events)
+    *first, last = [decode_batch(record).watermark for record in records]
+    assert (set(first), last) == ({-math.inf}, 1.0), "what is in a later record would be late"
 
 
 def a_flag() -> Flag:
