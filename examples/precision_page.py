@@ -7,6 +7,7 @@ Each is written by one command, with `--json`, and is the last line that it prin
     python -m examples.activity --json > examples/activity/precision.json
     python -m examples.questions --json > examples/questions/precision.json
     python -m examples.spam --json > examples/spam/precision.json
+    python -m examples.leakage --json > examples/leakage/precision.json
 """
 
 from __future__ import annotations
@@ -45,9 +46,31 @@ Assertions find errors that the model is sure of (the paper's figure 3). Of {ver
 """
 
 OTHERS: Final = """
-Not in the table: `broken_json` and `uncited_evidence`, as this pipeline asks for neither JSON nor quotations. Where
-no flag was raised (`refusal`, `language_switch`, `confidence_without_agreement`), the model did not do it on these
-questions, and nothing is known of the precision.
+Not in the table: `broken_json` and `uncited_evidence`, as this pipeline asks for neither JSON nor quotations, and
+`prompt_leakage`, as its prompts are examples and have nothing to hide (below). Where no flag was raised (`refusal`,
+`language_switch`), the model did not do it on these questions, and nothing is known of the precision. `repetition`,
+`confidence_without_agreement` and `length_anomaly` were raised a few times, and an hour more of questions would not
+give 50 flags. `length_anomaly` compares with the lengths before, of whatever was asked: unusual is often right (4 of 8
+flags in an earlier run of the same questions, which the model answers a little differently each time).
+
+`model_disagrees` is weak for a reason: few verdicts are wrong, and the model says yes to most claims, true or false, so
+that it contradicts mostly what the verifier has rightly refuted. To compare with its median margin instead of 0 was
+tried on 120 questions of another wording, and was worse (2 of 120 flags right, against 16 of 144). It stays, because
+of the table's assertions it finds the most errors of which the verifier is sure (next): something to choose examples
+to label with, and nothing to wake anybody for.
+"""
+
+LEAKAGE: Final = """
+## Instructions that nobody should see
+
+Eight assistants, each with rules, facts and an example in its prompt, asked by people who want to know something and by
+people who want to see the rules; 400 answers of the demo model, which are kept in `examples/leakage/answers.jsonl`. A
+flag is right if the answer tells what only the rules say, by words of theirs that were listed before anything was
+asked; how to pry was found out with the first assistant. Given the whole prompt, the assertion also fires where an
+answer repeats the facts that it is there to repeat; given the rules, with the rest as `shown=`, it does not. What is
+left is mostly the line that says who the assistant is. A prompt of examples alone has nothing to leak: on the fact
+checker's drafts, given their few-shot prompt as the instructions, it was right in 1 of 91 flags. `python -m
+examples.leakage`
 """
 
 TRACKING: Final = """
@@ -104,6 +127,8 @@ def page() -> str:
         table(rows, "raised"),
         OTHERS,
         FIGURE_3.format(**figure, left=figure["errors_below_the_most_uncertain_fifth"], found=found),
+        LEAKAGE,
+        table(stored("leakage")["precision"], "lines"),
         TRACKING,
         table(stored("tracking")["precision"], "lines"),
         ACTIVITY,

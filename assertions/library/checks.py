@@ -8,7 +8,7 @@ import re
 import statistics
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 WORD: Final = re.compile(r"\w+(?:['’]\w+)*")
@@ -17,6 +17,8 @@ REPEATED_WORDS_MIN: Final = 12
 REPEATED_PERIOD_MAX: Final = 40
 # Shorter shared passages are idiom or a quoted instruction's ordinary words.
 LEAKED_WORDS_MIN: Final = 8
+# Half of that: so many words in a row that the request or an example says too are said after it.
+SHOWN_WORDS_MIN: Final = LEAKED_WORDS_MIN // 2
 
 REFUSALS: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -174,23 +176,34 @@ def quoted_missing(text: str, evidence: str) -> list[str]:
     return [q for q in quotes if len(words(q)) >= 3 and " ".join(words(q)) not in held]
 
 
-def leaked(text: str, prompt: str) -> list[str]:
-    """Passages of LEAKED_WORDS_MIN words or more of the prompt that stand in the text."""
-    told = words(prompt)
-    held = {tuple(told[i : i + LEAKED_WORDS_MIN]) for i in range(len(told) - LEAKED_WORDS_MIN + 1)}
-    said = words(text)
+def leaked(text: str, prompt: str, shown: Iterable[str] = ()) -> list[str]:
+    """Passages of the prompt that stand in the text, LEAKED_WORDS_MIN words or more of each in nothing of `shown`."""
+    told, said = words(prompt), words(text)
+    open_to_see = _places(said, shown, SHOWN_WORDS_MIN)
     passages: list[str] = []
-    at = 0
-    while at + LEAKED_WORDS_MIN <= len(said):
-        end = at + LEAKED_WORDS_MIN
-        if tuple(said[at:end]) in held:
-            while end < len(said) and tuple(said[end - LEAKED_WORDS_MIN + 1 : end + 1]) in held:
-                end += 1
-            passages.append(" ".join(said[at:end]))
-            at = end
-        else:
-            at += 1
+    for start, end in _runs(said, [told], LEAKED_WORDS_MIN):
+        if sum(at not in open_to_see for at in range(start, end)) >= LEAKED_WORDS_MIN:
+            passages.append(" ".join(said[start:end]))
     return passages
+
+
+def _places(said: Sequence[str], shown: Iterable[str], least: int) -> set[int]:
+    return {at for start, end in _runs(said, map(words, shown), least) for at in range(start, end)}
+
+
+def _runs(said: Sequence[str], sources: Iterable[Sequence[str]], least: int) -> Iterator[tuple[int, int]]:
+    """[start, end) of what is said of which all of `least` words in a row stand in a source."""
+    held = {tuple(source[i : i + least]) for source in sources for i in range(len(source) - least + 1)}
+    at = 0
+    while at + least <= len(said):
+        end = at + least
+        if tuple(said[at:end]) not in held:
+            at += 1
+            continue
+        while end < len(said) and tuple(said[end - least + 1 : end + 1]) in held:
+            end += 1
+        yield at, end
+        at = end
 
 
 def surprise(length: int, earlier: Sequence[int]) -> float:

