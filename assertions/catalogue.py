@@ -22,7 +22,8 @@ ENTRY_POINTS: Final = "descant.assertions"
 def load(modules: Iterable[str]) -> tuple[list[Assertion], list[Plan]]:
     """Import what is named and what is installed; the assertions, and the plans of the pipelines that they watch.
 
-    Raises AssertionSetupError for a module that is not there; an error inside one comes through as it is.
+    Raises AssertionSetupError for a module that is not there or no Python, or that needs a package that is not
+    installed; another error inside one comes through as it is.
     """
     for offered in entry_points(group=ENTRY_POINTS):
         offered.load()
@@ -30,13 +31,18 @@ def load(modules: Iterable[str]) -> tuple[list[Assertion], list[Plan]]:
     if here not in sys.path:
         sys.path.insert(0, here)
     found: list[Any] = []
-    for name in modules:
+    for given in modules:
+        name = given.partition(":")[0].removesuffix(".py")
         try:
-            found.append(importlib.import_module(name.partition(":")[0]))
+            found.append(importlib.import_module(name))
         except ModuleNotFoundError as error:
             if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-                raise
+                raise AssertionSetupError(
+                    f"module {name!r} needs the Python package {error.name!r}, which is not installed."
+                ) from error
             raise AssertionSetupError(f"there is no module {name!r} in {here} or installed.") from None
+        except SyntaxError as error:
+            raise AssertionSetupError(f"module {name!r} is no Python: {error}.") from error
     watched = {assertion.pipeline for assertion in REGISTRY}
     plans: dict[str, Plan] = {}
     for module in [*found, *_modules_of(REGISTRY)]:

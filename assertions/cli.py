@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
+from confluent_kafka.admin import AdminClient
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from assertions.catalogue import load
 from assertions.core.definition import Assertion
@@ -27,9 +29,11 @@ from assertions.ranges import observations_of
 from assertions.subscription import Since
 from assertions.subscription import alerts as subscribe
 from assertions.webhooks import Webhook, deliver
+from streams.broker import bootstrap_servers, broker_status
 from streams.cli.options import AsJson, Bootstrap, HealthFile, Logs, Metrics, kafka_or_fail, messages, print_json
 from streams.cli.service import run_until_stopped
 from streams.core.plan import Plan
+from streams.runtime.topics import wait_for_kafka
 from streams.settings import KafkaSettings
 
 app = typer.Typer(no_args_is_help=True, help="Run model assertions and see how they are doing.")
@@ -56,8 +60,8 @@ def alerts(
     as_json: AsJson = False,
 ) -> None:
     """Watch flags as they are raised."""
-    kafka = KafkaSettings(bootstrap=kafka_or_fail(bootstrap))
     hook = _webhook(webhook) if webhook is not None else None
+    kafka = _reached(bootstrap)
     subscription = subscribe(
         kafka,
         assertion=assertion,
@@ -68,6 +72,9 @@ def alerts(
         per_minute=per_minute,
         resume=resume or (hook.name if hook is not None else None),
     )
+    if not as_json:
+        what = f"posting flags to {urlsplit(hook.url).hostname}" if hook is not None else "watching flags"
+        messages.print(f"{escape(what)} on {kafka.bootstrap}; Ctrl-C ends it", style="dim")
     if hook is not None:
         asyncio.run(deliver(subscription, hook, kafka))
         return
@@ -81,6 +88,20 @@ def alerts(
     finally:
         if limited := subscription.held_back.limited:
             messages.print("held back, over the rate: " + ", ".join(f"{n} {name}" for name, n in limited.items()))
+
+
+def _reached(bootstrap: str | None) -> KafkaSettings:
+    """Raises ConfigError where none is named, BrokerError where none answers."""
+    kafka = KafkaSettings(bootstrap=kafka_or_fail(bootstrap))
+    wait_for_kafka(kafka, AdminClient(kafka.client()), 0)
+    return kafka
+
+
+def _health(bootstrap: str | None) -> dict[str, dict[str, Any]] | None:
+    """None: no Kafka is named, so nobody was asked."""
+    if bootstrap is None and bootstrap_servers(None) is None and broker_status() is None:
+        return None
+    return health_of(_reached(bootstrap))
 
 
 def _webhook(url: str) -> Webhook:
@@ -132,25 +153,35 @@ def run(
 def list_(modules: Modules = None, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
     """The assertions there are, and how those that run are doing."""
     found, _ = load(modules or ())
-    health = health_of(KafkaSettings(bootstrap=kafka_or_fail(bootstrap))) if bootstrap else {}
-    rows = [{**describe(each), "health": health.get(each.name)} for each in found]
+    health = _health(bootstrap)
+    rows = [{**describe(each), "health": (health or {}).get(each.name)} for each in found]
     if as_json:
         print_json(rows)
         return
-    table = Table("assertion", "version", "watches", "owner", "health", "evaluated", "fired", "errors")
+    if not rows:
+        messages.print(
+            "no assertions: name the modules that define them, as in `descant assertions list my_assertions`"
+        )
+        return
+    has_owner = any(row["owner"] for row in rows)
+    table = Table(Column("assertion", no_wrap=True), "version", Column("watches", overflow="fold"))
+    for title in (*(("owner",) if has_owner else ()), "health", "evaluated", "fired", "errors"):
+        table.add_column(title, overflow="fold")
     for row in rows:
         state: Any = row["health"] or {}
         table.add_row(
-            row["name"],
+            escape(row["name"]),
             row["version"],
-            ", ".join(row["on"]),
-            row["owner"],
-            state.get("state", "not running"),
+            escape(", ".join(row["on"])),
+            *((escape(row["owner"]),) if has_owner else ()),
+            state.get("state", "not running" if health is not None else "?"),
             str(state.get("evaluated", "")),
             str(state.get("fired", "")),
             str(sum(state.get("errors", {}).values()) or ""),
         )
     console.print(table)
+    if health is None:
+        messages.print("health: no Kafka is named and none runs in the background, so nobody was asked", style="dim")
 
 
 @app.command()
@@ -159,13 +190,31 @@ def show(name: str, module: Module = None, bootstrap: Bootstrap = None, as_json:
     found, _ = load(module or ())
     chosen = choose(found, name)
     described = describe(chosen)
-    if bootstrap:
-        described["health"] = health_of(KafkaSettings(bootstrap=kafka_or_fail(bootstrap))).get(name)
+    health = _health(bootstrap)
+    if health is not None:
+        described["health"] = health.get(name)
     if as_json:
         print_json(described)
         return
+    if health is not None:
+        described["health"] = _in_words(health.get(name))
     for field, value in described.items():
-        console.print(f"[bold]{field:12}[/] {escape(str(value))}")
+        if value not in (None, "", [], False):
+            console.print(f"[bold]{field:13}[/] {escape(_shown(value))}", soft_wrap=True)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {each}" for name, each in value.items() if each is not None)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _in_words(health: Mapping[str, Any] | None) -> str:
+    if health is None:
+        return "not running"
+    counts = ", ".join(f"{health[count]} {count}" for count in ("evaluated", "abstained", "fired", "late"))
+    errors = ", ".join(f"{n} {fault}" for fault, n in health["errors"].items()) or "no"
+    return f"{health['state']}: {counts}, {errors} errors {health['last_error']}".strip()
 
 
 @app.command("test")
@@ -196,6 +245,8 @@ def judge_again(
     """
     found, plans = load(module or ())
     chosen = [choose(found, name)] if name else found
+    if not chosen:
+        raise AssertionSetupError("there is no assertion to test. Name the modules that define them with --module.")
     observations: Iterable[Observation]
     if file is not None and topic is None:
         observations = read_observations(file)
@@ -203,7 +254,7 @@ def judge_again(
         chosen = [each for each in chosen if topic in map(str, each.on)]
         if not chosen:
             raise AssertionSetupError(f"none of these assertions looks at {topic!r}: name their module with --module.")
-        observations = _on_topic(KafkaSettings(bootstrap=kafka_or_fail(bootstrap)), chosen, plans, parse_since(since))
+        observations = _on_topic(_reached(bootstrap), chosen, plans, parse_since(since))
     else:
         raise AssertionSetupError("name a file of observations, or --topic PIPELINE.STAGE; one of them.")
     if labels is not None:
@@ -220,7 +271,11 @@ def judge_again(
         return
     for flag in result.flags:
         show_flag(flag)
-    table = Table("assertion", "state", "evaluated", "abstained", "fired", "errors", "last error")
+    of_labels = f" with a label in {labels}" if labels is not None else ""
+    messages.print(f"judged {result.observations} observations{escape(of_labels)}", style="dim")
+    table = Table(Column("assertion", no_wrap=True))
+    for title in ("state", "evaluated", "abstained", "fired", "errors", "last error"):
+        table.add_column(title, overflow="fold")
     for each, health in result.health.items():
         table.add_row(
             each,
@@ -236,7 +291,7 @@ def judge_again(
 
 def _labels(given: str, bootstrap: str | None) -> dict[str, Any]:
     if given == LABELS:
-        return labels_on_topic(KafkaSettings(bootstrap=kafka_or_fail(bootstrap)))
+        return labels_on_topic(_reached(bootstrap))
     if not Path(given).exists():
         raise AssertionSetupError(f"--labels {given!r} is no file. Name one, or {LABELS} for the labels on Kafka.")
     return read_labels(Path(given))
@@ -247,7 +302,7 @@ def _on_topic(kafka: KafkaSettings, chosen: list[Assertion], plans: list[Plan], 
     plan = next((each for each in plans if each.pipeline == pipeline), None)
     read = observations_of(kafka, pipeline, chosen, plan, since)
     left_out = f"{read.open_requests} requests without an answer, {read.unreadable} records that are not whole"
-    messages.print(f"{len(read.standing)} observations; left out: {left_out}", style="dim")
+    messages.print(f"left out: {left_out}", style="dim")
     return read.standing.values()
 
 
@@ -259,7 +314,7 @@ def history(
     as_json: AsJson = False,
 ) -> None:
     """Flags of one assertion, by day, version and state."""
-    kafka = KafkaSettings(bootstrap=kafka_or_fail(bootstrap))
+    kafka = _reached(bootstrap)
     newest = flags_of(kafka, name, parse_since(since))
     counts = Counter((flag.time[:10], flag.data.assertion.version, flag.state) for flag in newest.values())
     days = sorted({(day, version) for day, version, _ in counts})
@@ -270,10 +325,15 @@ def history(
     if as_json:
         print_json({"assertion": name, "days": rows, "health": health_of(kafka).get(name)})
         return
-    table = Table("day", "version", *(state.value for state in FlagState))
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    console.print(table)
+    if rows:
+        table = Table("day", "version", *(state.value for state in FlagState))
+        for row in rows:
+            table.add_row(*(str(value) for value in row.values()))
+        console.print(table)
+    else:
+        messages.print(f"no flags of {escape(name)!r} since {since}")
+    # No flags and not looked are two things.
+    messages.print(f"health: {escape(_in_words(health_of(kafka).get(name)))}", style="dim")
 
 
 def choose(found: list[Assertion], name: str) -> Assertion:

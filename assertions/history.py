@@ -49,7 +49,8 @@ def health_of(kafka: KafkaSettings) -> dict[str, dict[str, Any]]:
 
 
 def read_topic(kafka: KafkaSettings, topic: str, since: Since) -> Iterator[Message]:
-    """A topic's records, up to its end as it is now. What transactions aborted is left out."""
+    """A topic's records, up to its end as it is now; none where it does not exist. What transactions aborted is left
+    out. Raises BrokerError when it cannot be read."""
     consumer = Consumer(
         {
             **kafka.client(),

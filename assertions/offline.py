@@ -75,7 +75,7 @@ def read_observations(path: Path) -> Iterator[Observation]:
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -90,12 +90,16 @@ def json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 def _parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
-        from pyarrow import parquet  # noqa: PLC0415 an optional extra
+        from pyarrow import ArrowException, parquet  # noqa: PLC0415 an optional extra
     except ModuleNotFoundError:
         raise ObservationError(
             f"{path.name}: this needs the package pyarrow: pip install 'descant[parquet]'. Or use JSON lines."
         ) from None
-    for number, row in enumerate(parquet.read_table(path).to_pylist(), 1):
+    try:
+        table = parquet.read_table(path)
+    except ArrowException as error:
+        raise ObservationError(f"{path.name} is no Parquet file that can be read: {error}") from None
+    for number, row in enumerate(table.to_pylist(), 1):
         given = {name: value for name, value in row.items() if value is not None}
         for name in ("value", "values"):
             if isinstance(given.get(name), str):

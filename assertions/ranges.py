@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from confluent_kafka.admin import AdminClient
+
 from assertions.core.assembly import Assembler, Incoming
 from assertions.core.definition import Assertion
 from assertions.core.observation import Closed, Event, Observation, Seen
+from assertions.errors import AssertionSetupError
 from assertions.history import read_topic
 from assertions.processor.intake import DUPLICATE, headers_of
 from assertions.subscription import Since
@@ -33,7 +36,7 @@ def observations_of(
 ) -> Range:
     """What these assertions look at, from `since` to now. All of it is held in memory until it is judged.
 
-    Raises BrokerError when a topic cannot be read.
+    Raises BrokerError when a topic cannot be read, AssertionSetupError when there is none.
     """
     assembler = Assembler(pipeline, {a.stages for a in assertions if a.pipeline == pipeline}, plan)
     found = Range({})
@@ -49,8 +52,11 @@ def observations_of(
                 case _:
                     pass
 
-    for stage in (*assembler.stages, "answers", "control"):
-        topic = f"{pipeline}.{stage}"
+    topics = {f"{pipeline}.{stage}": stage for stage in (*assembler.stages, "answers", "control")}
+    existing = AdminClient(kafka.client()).list_topics(timeout=10).topics
+    if missing := [topic for topic in topics if topic not in existing]:
+        raise AssertionSetupError(f"there is no topic {missing[0]!r}: no such pipeline or stage has run on this Kafka.")
+    for topic, stage in topics.items():
         for message in read_topic(kafka, topic, since):
             partition, offset = int(message.partition() or 0), int(message.offset() or 0)
             try:

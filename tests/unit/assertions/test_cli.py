@@ -19,6 +19,7 @@ from assertions.core.registry import REGISTRY
 from assertions.errors import AssertionSetupError, ObservationError
 from assertions.labels import read_labels
 from assertions.offline import read_observations
+from streams.errors import BrokerError
 
 ROOT = Path(__file__).parents[3]
 
@@ -104,6 +105,63 @@ def test_parquet_gives_the_flags_of_json_lines(module: str, tmp_path: Path) -> N
     as_lines, as_parquet = run("test", str(path), *options), run("test", str(other), *options)
     assert len(as_lines["flags"]) == 2
     assert as_parquet["flags"] == as_lines["flags"]
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No Kafka is named, and none runs in the background."""
+    monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in [name for name in os.environ if name.startswith("XDG_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_who_was_not_asked_is_not_said_to_be_stopped(module: str) -> None:
+    result = CliRunner().invoke(app, ["list", module])
+    assert "cli_doubt" in result.output
+    assert "not running" not in result.output
+    assert "nobody was asked" in result.output
+
+
+def test_nothing_to_test_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assertions.cli.load", lambda _: ([], []))
+    result = CliRunner().invoke(app, ["test", str(observations(tmp_path, 0))])
+    assert isinstance(result.exception, AssertionSetupError)
+    assert "--module" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("def broken(:", "is no Python"),
+        ("import no_such_package_at_all", "needs the Python package 'no_such_package_at_all'"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, told: str
+) -> None:
+    (tmp_path / "unimportable.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    result = CliRunner().invoke(app, ["list", "unimportable"])
+    assert isinstance(result.exception, AssertionSetupError)
+    assert told in str(result.exception)
+
+
+@pytest.mark.parametrize("name", ["seen.parquet", "seen.jsonl"])
+def test_a_file_of_something_else_is_told_in_a_line(module: str, tmp_path: Path, name: str) -> None:
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow", reason="needs descant[parquet]")
+    (tmp_path / name).write_bytes(b"\xff\xfe\x00 neither")
+    result = CliRunner().invoke(app, ["test", str(tmp_path / name), "--module", module])
+    assert isinstance(result.exception, ObservationError)
+
+
+def test_a_broker_that_is_away_is_told_in_a_line() -> None:
+    result = CliRunner().invoke(app, ["history", "cli_doubt", "--bootstrap", "127.0.0.1:1"])
+    assert isinstance(result.exception, BrokerError)
+    assert "127.0.0.1:1" in str(result.exception)
 
 
 PLUGIN = {
