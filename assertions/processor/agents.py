@@ -189,6 +189,8 @@ class Processor:
         self._look_whether_judging()  # where there is nothing to judge, no record will come
 
     def _look_whether_judging(self) -> None:
+        if self.is_judging.is_set():
+            return  # it is asked for at the start alone
         mine = log_topic(self._group)
         assigned = [tp.partition for tp in self.app.consumer.assignment() if tp.topic == mine]
         known = [self._partitions.get(number) for number in assigned]
