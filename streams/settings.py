@@ -68,8 +68,8 @@ class KafkaSettings(Settings):
             "security.protocol": self.security_protocol,
             "log_level": 2,  # it repeats every failed connection, each second; we wait for brokers anyway
             "log.connection.close": False,
-            # A broker that has fallen silent keeps its connections. By default each request to it is waited for 60 s, and
-            # what a client sends behind it; its partitions have had another leader for long by then.
+            # A broker that has fallen silent keeps its connections. By default each request to it is waited for 60 s,
+            # and what a client sends behind it; its partitions have had another leader for long by then.
             "socket.timeout.ms": 10_000,
         }
         if self.ssl_ca_location is not None:
