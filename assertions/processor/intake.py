@@ -40,7 +40,7 @@ BATCH_RECORDS: Final = 500
 POLL_SECONDS: Final = 0.05
 # While records come faster than this, each look takes what comes within some milliseconds together: a record of the
 # log costs its readers, which are Faust's, a millisecond, and an item in it a fifth of that. At 500 items a second and
-# 5 ms a processor that was behind at its start took four seconds to catch up (p99 1.4 s); at 25 ms it is never behind.
+# 5 ms a processor that was behind at its start took four seconds to catch up; at 25 ms it takes one.
 # A record that comes alone is passed on at once.
 BUSY_SECONDS: Final = 0.02
 LINGER_SECONDS: Final = 0.025
