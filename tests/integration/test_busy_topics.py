@@ -6,36 +6,46 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
 
+from learning import desk
+from learning.artefacts import FolderStore
+from learning.following import following
+from learning.records import MODELS, VersionState, canary_key
+from learning.view import PARTITIONS, topics
 from streams.core.control import ControlEntry
+from streams.core.partition import partition_of
 from streams.runtime.follow import ControlFollower
 from streams.runtime.offsets import OffsetLookup
 from streams.runtime.topics import WORKERS_STATE, control_topic, ensure_topics, state_topic
 from streams.settings import KafkaSettings, PipelineSettings
 from streams.testing import KafkaForTests
+from tests.integration.learning.test_commands import version
 from workers.routing import WorkerState
 from workers.service.router import KafkaRouter
 
 pytestmark = pytest.mark.integration
 
 SETTINGS = PipelineSettings(partitions=1, lanes=2)
-PERIOD_SECONDS = 0.05
-"""A fifth of `fetch.wait.max.ms`, as workers announce and as closers close."""
+PERIOD_SECONDS = 0.02
+"""A fifth of the shortest `fetch.wait.max.ms`; workers announce and closers close about as often."""
 KNOWN_SECONDS_MAX = 20.0
 
 
 @asynccontextmanager
-async def busy(kafka: KafkaForTests, topic: str, value: Callable[[int], bytes]) -> AsyncIterator[None]:
-    """`value(n)` on the topic's one partition, without a pause that is long enough for an end."""
+async def busy(
+    kafka: KafkaForTests, topic: str, value: Callable[[int], bytes], partition: int = 0
+) -> AsyncIterator[None]:
+    """`value(n)` on one partition, without a pause that is long enough for an end."""
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 0})
 
     async def speak() -> None:
         number = 0
         while True:
-            producer.produce(topic, value(number), "k")
+            producer.produce(topic, value(number), "k", partition=partition)
             producer.poll(0)
             number += 1
             await asyncio.sleep(PERIOD_SECONDS)
@@ -84,3 +94,26 @@ async def test_an_instance_that_joins_knows_what_is_closed(kafka: KafkaForTests)
         finally:
             await follower.close()
     assert not failed
+
+
+async def test_a_process_that_joins_serves_with_what_was_promoted(kafka: KafkaForTests, tmp_path: Path) -> None:
+    """Versions of another model come all the time, on the one partition that this one's lie on: an answer about two
+    would say that one of them has ended, while only the other goes on."""
+    settings, model = KafkaSettings(bootstrap=kafka.bootstrap), kafka.unique("model")
+    while (partition := places(model)) is None:
+        model = kafka.unique("model")
+    store, another = FolderStore(tmp_path), kafka.unique("another")
+    ensure_topics(settings, topics())
+    promoted = version(model, 1, VersionState.CURRENT, store.put(model, b"says 1", format="txt"), "0" * 64)
+    desk.publish(settings, [promoted])
+    told = promoted.model_copy(update={"name": another, "state": VersionState.HELD}).encoded()
+    async with busy(kafka, MODELS, lambda _: told, partition):
+        opening = following(model, lambda _, content: content.decode(), lambda: store, lambda: "says nothing")
+        async with asyncio.timeout(KNOWN_SECONDS_MAX), opening(settings) as followed:
+            assert followed.of("any") == "says 1"
+
+
+def places(model: str) -> int | None:
+    """The partition of what a follower of the model reads; None where it reads two."""
+    found = {partition_of(key.encode(), PARTITIONS) for key in (model, canary_key(model))}
+    return found.pop() if len(found) == 1 else None

@@ -1,108 +1,105 @@
-"""A real server that speaks S3 (S3Proxy, over a folder), as a child process; its jars come from Maven, once."""
+"""A real server that speaks S3, as a child process: S3Proxy, which keeps objects in a folder."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Final
 
-from streams.broker.jars import cache_folder
+from streams.broker.jars import FETCH_SECONDS_MAX, cache_folder
 from streams.broker.java import find_java, find_maven
-from streams.broker.ports import free_port
+from streams.broker.ports import free_port, is_listening
 
-START_SECONDS: Final = 60.0
-FETCH_SECONDS: Final = 600.0
+HERE: Final = Path(__file__).parent
+READY_SECONDS_MAX: Final = 60.0
+KEY, SECRET = "tester", "a-secret"
 
 
-@dataclass(frozen=True)
-class Server:
-    endpoint: str
-    folder: Path
-    """Of buckets, each a folder of its objects."""
-    identity: str = "tester"
-    credential: str = "the testers secret"
+class S3Server:
+    """Buckets are folders of `root`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root: Final = folder / "buckets"
+        self.root.mkdir()
+        self.port: Final = free_port()
+        self._folder: Final = folder
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
-    def variables(self) -> dict[str, str]:
-        """What every S3 client reads."""
+    def environment(self) -> dict[str, str]:
+        """What a process needs to reach it. The machine's own role is looked for where nobody answers."""
         return {
-            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": self.identity,
-            "AWS_SECRET_ACCESS_KEY": self.credential,
+            "AWS_METADATA_ENDPOINT": "http://127.0.0.1:1",
         }
 
+    def make_bucket(self, name: str) -> Path:
+        (self.root / name).mkdir()
+        return self.root / name
 
-def jars() -> Path:
-    """Fetched into another folder and renamed: what is there is complete."""
-    with as_file(files("tests.s3") / "pom.xml") as pom:
-        digest = hashlib.sha256(pom.read_bytes()).hexdigest()[:8]
-        folder = cache_folder() / f"s3-for-tests-{digest}"
-        if folder.is_dir():
-            return folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-            own = shutil.copy(pom, temporary)
-            command = [find_maven(), "-q", "-B", "-f", own, "dependency:copy-dependencies"]
-            found = Path(temporary, "jars")
-            subprocess.run([*command, f"-DoutputDirectory={found}"], check=True, timeout=FETCH_SECONDS)
-            if not folder.is_dir():  # another process may have been sooner
-                found.rename(folder)
-        return folder
+    def start(self) -> None:
+        settings = self._folder / "s3proxy.conf"
+        settings.write_text(
+            f"s3proxy.authorization=aws-v2-or-v4\ns3proxy.endpoint=http://127.0.0.1:{self.port}\n"
+            f"s3proxy.identity={KEY}\ns3proxy.credential={SECRET}\n"
+            f"jclouds.provider=filesystem-nio2\njclouds.filesystem.basedir={self.root}\n"
+        )
+        command = [
+            find_java().path, "-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+            f"-Dlogback.configurationFile={HERE / 'logback.xml'}", "-cp", f"{_jars()}/*",
+            "org.gaul.s3proxy.Main", "--properties", str(settings),
+        ]  # fmt: skip
+        log = self._folder / "s3proxy.log"
+        with log.open("ab") as said:
+            self._process = subprocess.Popen(command, stdout=said, stderr=said)
+        ends_at = time.monotonic() + READY_SECONDS_MAX
+        while not is_listening(self.port):
+            assert self._process.poll() is None, log.read_text()[-2000:]
+            assert time.monotonic() < ends_at, log.read_text()[-2000:]
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
 
 @contextmanager
-def s3_server(folder: Path) -> Iterator[Server]:
-    """Buckets are the folders below `folder`."""
-    server = Server(f"http://127.0.0.1:{free_port()}", folder)
-    with tempfile.TemporaryDirectory() as own, as_file(files("tests.s3") / "logback.xml") as logback:
-        settings = Path(own, "s3proxy.properties")
-        settings.write_text(
-            f"s3proxy.endpoint={server.endpoint}\n"
-            "s3proxy.authorization=aws-v2-or-v4\n"
-            f"s3proxy.identity={server.identity}\n"
-            f"s3proxy.credential={server.credential}\n"
-            "jclouds.provider=filesystem-nio2\n"
-            "jclouds.identity=none\n"
-            "jclouds.credential=none\n"
-            f"jclouds.filesystem.basedir={folder}\n"
-        )
-        command = [find_java().path, "-Xmx128m", f"-Dlogback.configurationFile={logback}", "-cp", f"{jars()}{os.sep}*"]
-        said = Path(own, "said")
-        with said.open("wb") as log:
-            process = subprocess.Popen(
-                [*command, "org.gaul.s3proxy.Main", "--properties", str(settings)], stdout=log, stderr=log
-            )
+def s3_server() -> Iterator[S3Server]:
+    with tempfile.TemporaryDirectory(prefix="descant-s3-") as folder:
+        server = S3Server(Path(folder))
+        server.start()
         try:
-            _until_answers(server.endpoint, process, said)
             yield server
         finally:
-            process.kill()
-            process.wait()
+            server.stop()
 
 
-def _until_answers(endpoint: str, process: subprocess.Popen[bytes], said: Path) -> None:
-    ends_at = time.monotonic() + START_SECONDS
-    while time.monotonic() < ends_at:
-        try:
-            urllib.request.urlopen(endpoint, timeout=2).close()  # noqa: S310 our own child
-        except urllib.error.HTTPError:
-            return  # it refuses who does not say who asks
-        except OSError:
-            if process.poll() is not None:
-                break
-            time.sleep(0.05)
-        else:
-            return
-    raise RuntimeError(f"the S3 server does not answer: {said.read_text(errors='replace')[-500:]}")
+def _jars() -> Path:
+    """Fetched once (28 MB). A folder that exists is complete: it is filled under another name."""
+    digest = hashlib.sha256((HERE / "pom.xml").read_bytes()).hexdigest()[:8]
+    folder = cache_folder() / f"s3-for-tests-{digest}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=folder.name + ".", dir=folder.parent) as temporary:
+            shutil.copy(HERE / "pom.xml", temporary)
+            command = [
+                find_maven(), "--batch-mode", "-q", "--file", f"{temporary}/pom.xml", "dependency:copy-dependencies",
+                f"-DoutputDirectory={temporary}/jars",
+            ]  # fmt: skip
+            subprocess.run(command, check=True, timeout=FETCH_SECONDS_MAX)
+            try:
+                Path(temporary, "jars").rename(folder)
+            except OSError:
+                assert folder.is_dir()  # another process was quicker
+    return folder
