@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 import structlog
+from confluent_kafka import KafkaException
 
 from learning import phases
 from learning.artefacts import Store
-from learning.errors import StoreError
+from learning.errors import StoreError, TrainingError
 from learning.journal import RETRAINING
 from learning.member import Member
 from learning.records import JOBS, JobRecord, ModelVersion, Phase, Record, Verdict
@@ -194,8 +195,8 @@ class RetrainingJob:
             reference, count = phases.snapshot(recipe, self._view.learned.labels, self._store)
         except StoreError:
             raise
-        except DescantError as error:
-            return _failed(job, error)
+        except Exception as error:  # noqa: BLE001 what a recipe gives may raise anything
+            return _failed(job, _told(recipe, error))
         return job.model_copy(update={"snapshot": reference, "labels_seen": count})
 
     def _run_phase(
@@ -210,11 +211,10 @@ class RetrainingJob:
             traffic = () if recipe.traffic is None else recent(self._kafka, recipe.traffic)
             verdict = phases.gate(recipe, job.artefact, current, self._store, traffic)
             return job.model_copy(update={"phase": phase, "gate": verdict}), ()
-        except StoreError:
+        except (StoreError, KafkaException):
             raise
-        except DescantError as error:
-            log.error("retraining failed", model=recipe.name, phase=phase.value, code=error.code, at=places_of(error))
-            return _failed(job, error), ()
+        except Exception as error:  # noqa: BLE001 as above: a model that cannot be loaded, an assertion that raises
+            return _failed(job, _told(recipe, error)), ()
 
     def _published(self, job: JobRecord, known: Sequence[ModelVersion]) -> tuple[JobRecord, Sequence[Record]]:
         """On the polling thread too, so that nothing lies between the versions that it knows and the transaction."""
@@ -247,6 +247,8 @@ class RetrainingJob:
             return
         if written:
             self._view.catch_up()
+            if job.phase is Phase.FAILED:
+                log.error("retraining failed", model=job.model, phase=step.phase.value, reason=job.reason)
             if job.phase not in OPEN:
                 metrics.RETRAININGS.labels(job.model, _outcome(job)).inc()
             self._watch(job.model, job.phase, job.reason or "" if job.phase is Phase.FAILED else "done")
@@ -256,6 +258,17 @@ def _outcome(job: JobRecord) -> str:
     if job.phase is Phase.FAILED:
         return "failed"
     return "promoted" if job.gate is not None and job.gate.verdict is Verdict.PROMOTE else "held"
+
+
+def _told(recipe: Recipe, error: Exception) -> DescantError:
+    """An error as a sentence for the journal; where it came from is in the log, and what it was about nowhere."""
+    told = error if isinstance(error, DescantError) else TrainingError(
+        f"the recipe of {recipe.name!r} or the model that it made crashed with {type(error).__name__}. The current "
+        "version stays; see the job's log, then: descant retrain.",
+        code="learning.recipe.crashed",
+    )  # fmt: skip
+    log.error("a phase of retraining crashed", model=recipe.name, code=told.code, at=places_of(error))
+    return told
 
 
 def _failed(job: JobRecord, error: DescantError) -> JobRecord:

@@ -6,20 +6,22 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 import structlog
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from learning import desk
 from learning.artefacts import open_store
 from learning.cli.shared import StorePlace, kafka_of, tables
 from learning.compare import compare as compare_selectors
+from learning.jobs import newest_jobs, told_of
 from learning.select import registry
 from learning.worth import worth
 from streams.cli.logs import LogFormat, configure_logs
-from streams.cli.options import AsJson, Bootstrap, Logs, Metrics, load_pipeline, print_json
+from streams.cli.options import AsJson, Bootstrap, Logs, Metrics, load_pipeline, messages, print_json
 from streams.cli.service import say_ready
 from streams.errors import ConfigError
 from streams.metrics import serve_metrics
@@ -49,8 +51,10 @@ def run_job(
     log_format: Logs = None,
     as_json: AsJson = False,
 ) -> None:
-    """Retrain these models as labels come, until Ctrl-C or SIGTERM. Start several: each model has one job at a
-    time."""
+    """Retrain these models as labels come, until Ctrl-C or SIGTERM. Start several: each model has one job at a time.
+
+    Examples: descant learn run mine:recipe · descant learn run mine:recipe --store s3://models/team-a
+    """
     # Imported here because scikit-learn takes seconds, and only these commands need it.
     from learning.job import RetrainingJob  # noqa: PLC0415
 
@@ -74,7 +78,10 @@ def choose(
     as_json: AsJson = False,
 ) -> None:
     """Choose what people label next among what assertions flag, until Ctrl-C or SIGTERM. Start several: each model has
-    one chooser at a time."""
+    one chooser at a time.
+
+    Example: descant learn choose mine:recipe
+    """
     from learning.chooser import Chooser  # noqa: PLC0415
 
     configure_logs(log_format, "learning")
@@ -107,6 +114,22 @@ def _until_stopped(
 
 
 @app.command()
+def jobs(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
+    """What the newest retraining of each model came to, and what was asked for and has not begun.
+
+    Examples: descant learn jobs · descant learn jobs --json
+    """
+    found = newest_jobs(desk.learned(kafka_of(bootstrap)))
+    if as_json:
+        print_json([job.model_dump(mode="json") for job in found])
+        return
+    for job in found:
+        typer.echo(f"{job.model}  {told_of(job)}")
+    if not found:
+        messages.print("no model was ever retrained: descant learn run MODULE:RECIPE", markup=False)
+
+
+@app.command()
 def compare(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="npz: severities, wrong; uncertainty, ...")],
     budget: Annotated[int, typer.Option(min=1)] = 20,
@@ -119,11 +142,24 @@ def compare(
 
     The file has `severities` (points, assertions) and `wrong` (points,), and may have `uncertainty`, `features` and
     `probabilities`.
+
+    Example: descant learn compare data.npz --budget 50 --selector bal --selector random
     """
-    with np.load(file, allow_pickle=False) as data:
-        arrays = {name: data[name] for name in data.files}
+    try:
+        with np.load(file, allow_pickle=False) as data:
+            arrays = {name: data[name] for name in data.files}
+    except (ValueError, AttributeError, TypeError, OSError, BadZipFile) as error:
+        raise ConfigError(
+            f"{file.name} is no npz file of arrays. Write one with numpy.savez.", code="learning.compare"
+        ) from error
     if missing := {"severities", "wrong"} - set(arrays):
         raise ConfigError(f"{file.name} lacks {', '.join(sorted(missing))}.", code="learning.compare")
+    if arrays["severities"].ndim != 2 or arrays["wrong"].shape != arrays["severities"].shape[:1]:
+        raise ConfigError(
+            f"{file.name} has severities of shape {arrays['severities'].shape} and wrong of {arrays['wrong'].shape}; "
+            "they are (points, assertions) and (points,).",
+            code="learning.compare",
+        )
     more = {name: arrays[name] for name in ("features", "probabilities") if name in arrays}
     doubt = "uncertainty" in arrays or "probabilities" in arrays
     able = [
@@ -155,7 +191,11 @@ def assertions(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json([w.model_dump() for w in found])
         return
-    table = Table("model", "assertion", "precision", "95 %", "judged", "fired", "fires", "reduction")
+    numbers = [Column(name, no_wrap=True) for name in ("precision", "95 %", "judged", "fired", "fires", "reduction")]
+    table = Table("model", "assertion", *numbers)
+    if not found:
+        messages.print("no assertion has flagged anything that was put up for labelling: descant learn choose")
+        return
     for w in found:
         p = w.precision
         told = ("", "", "0") if p is None else (f"{p.value:.2f}", f"{p.low:.2f}-{p.high:.2f}", str(p.n))

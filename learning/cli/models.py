@@ -11,7 +11,8 @@ from rich.table import Table
 from learning import desk
 from learning.cli.shared import kafka_of, tables
 from learning.errors import TrainingError
-from learning.records import ModelVersion
+from learning.jobs import newest_jobs, told_of
+from learning.records import ModelVersion, Phase
 from streams.cli.options import AsJson, Bootstrap, messages, print_json
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -19,12 +20,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
 @app.command("list")
 def list_models(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
-    """Every version of every model, and what the gate said."""
-    found = [
-        v
-        for _, versions in sorted(desk.learned(kafka_of(bootstrap)).versions.items())
-        for _, v in sorted(versions.items())
-    ]
+    """Every version of every model, and what the gate said; and what retraining waits or has failed.
+
+    Examples: descant models list · descant models list --json
+    """
+    learned = desk.learned(kafka_of(bootstrap))
+    found = [v for _, versions in sorted(learned.versions.items()) for _, v in sorted(versions.items())]
     if as_json:
         print_json([version.model_dump(mode="json") for version in found])
         return
@@ -35,12 +36,22 @@ def list_models(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
             v.name, str(v.version), v.state.value, str(v.labels), f"{v.gate.accuracy.value:.3f}", gain,
             f"{v.gate.verdict.value}: {'; '.join(v.gate.reasons)}",
         )  # fmt: skip
-    tables.print(table)
+    if found:
+        tables.print(table)
+    # On standard error, as other remarks are.
+    for job in newest_jobs(learned):
+        if job.phase is not Phase.PUBLISHED:
+            messages.print(f"retraining of {job.model}: {told_of(job)}", markup=False, soft_wrap=True)
+    if not found:
+        messages.print("no model has a version yet")
 
 
 @app.command()
 def diff(model: str, first: int, second: int, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
-    """Compare two versions: data, accuracy, recall by class, assertion rates."""
+    """Compare two versions: data, accuracy, recall by class, assertion rates.
+
+    Example: descant models diff verifier 1 2
+    """
     known = {v.version: v for v in desk.learned(kafka_of(bootstrap)).known(model)}
     for number in (first, second):
         if number not in known:
@@ -73,13 +84,19 @@ def _difference(a: ModelVersion, b: ModelVersion) -> dict[str, tuple[Any, Any]]:
 
 @app.command()
 def promote(model: str, version: int, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
-    """Make a version current, whatever the gate said."""
+    """Make a version current, whatever the gate said.
+
+    Example: descant models promote verifier 2
+    """
     _written(desk.promote(kafka_of(bootstrap), model, version), as_json=as_json)
 
 
 @app.command()
 def rollback(model: str, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
-    """Put the version before the current one back."""
+    """Put the version before the current one back.
+
+    Example: descant models rollback verifier
+    """
     _written(desk.roll_back(kafka_of(bootstrap), model), as_json=as_json)
 
 
@@ -92,7 +109,10 @@ def canary(
     bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try a version on a share of the traffic, beside the current one. `promote` ends it as well."""
+    """Try a version on a share of the traffic, beside the current one. `promote` ends it as well.
+
+    Examples: descant models canary verifier 2 --share 0.05 · descant models canary verifier --stop
+    """
     if stop == (version is not None):
         raise typer.BadParameter("give a version, or --stop")
     kafka = kafka_of(bootstrap)

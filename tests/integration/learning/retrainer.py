@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from sklearn.linear_model import LogisticRegression
 
 from learning.artefacts import FolderStore
+from learning.errors import StoreError
 from learning.records import Phase, TrainingExample
 from learning.training import Recipe, SklearnTrainer
 from learning.trigger import TriggerPolicy
@@ -51,8 +52,21 @@ class Broken:
         raise NotImplementedError
 
 
-def recipe(name: str, *, new_labels: int = 10, broken: bool = False) -> Recipe:
-    trainer = Broken() if broken else SklearnTrainer(LogisticRegression(C=100.0), features)
+class Unreadable(Broken):
+    """A trainer whose models nobody can load."""
+
+    def fit(self, examples: Sequence[TrainingExample], classes: Sequence[str], current: bytes | None) -> bytes:
+        return b"no model at all"
+
+    def load(self, artefact: bytes) -> object:
+        raise ValueError("a secret payload")
+
+
+TRAINERS = {"fit": Broken, "load": Unreadable}
+
+
+def recipe(name: str, *, new_labels: int = 10, broken: str | None = None) -> Recipe:
+    trainer = SklearnTrainer(LogisticRegression(C=100.0), features) if broken is None else TRAINERS[broken]()
     return Recipe(
         name, CLASSES, trainer,  # type: ignore[arg-type]
         held_out=held_out, replay=lambda: [{"x": i / 50} for i in range(50)],
@@ -72,7 +86,8 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--group", required=True)
     parser.add_argument("--new-labels", type=int, default=10)
-    parser.add_argument("--broken", action="store_true")
+    parser.add_argument("--broken", choices=TRAINERS)
+    parser.add_argument("--away", type=int, default=0, help="so many calls of the store fail first")
     parser.add_argument("--die", help="PHASE:begins, PHASE:done, PHASE:stored or PHASE:uncommitted")
     options = parser.parse_args()
     phase, _, moment = (options.die or ":").partition(":")
@@ -89,13 +104,18 @@ def main() -> None:
 
     class DyingStore(FolderStore):
         def put(self, *arguments, **named):  # type: ignore[no-untyped-def]
+            if options.away:
+                options.away -= 1
+                raise StoreError("the store is away", code="learning.artefact.unreachable")
             ref = super().put(*arguments, **named)
             if moment == "stored" and at["phase"] == phase:
                 die()
             return ref
 
+    from learning import job as retraining
     from learning import journal
 
+    retraining.STORE_SECONDS = 0.1  # type: ignore[misc]
     journal.Producer = Dying  # type: ignore[attr-defined]
     from learning.job import RetrainingJob
 

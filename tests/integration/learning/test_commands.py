@@ -18,8 +18,10 @@ from learning.records import (
     ArtefactRef,
     GateResult,
     Interval,
+    JobRecord,
     LabelRequest,
     ModelVersion,
+    Phase,
     TrainingExample,
     TrainingSet,
     Verdict,
@@ -126,3 +128,14 @@ def test_versions_are_listed_compared_promoted_and_rolled_back(
     assert "learning.models.unknown" in descant("models", "promote", model, "9")
     (walked,) = descant("trace", f"{model}-f", "--store", str(tmp_path))
     assert (walked["request"]["id"], walked["versions"]) == (example.id, [1, 2])
+
+
+def test_what_retraining_came_to_is_seen_where_people_look(kafka: KafkaForTests, descant: Command) -> None:
+    settings, model = KafkaSettings(bootstrap=kafka.bootstrap), kafka.unique("model")
+    asked = descant("retrain", model)
+    assert [j["phase"] for j in descant("learn", "jobs") if j["model"] == model] == ["asked"]
+    reason = "[learning.training.empty] no label"
+    failed = JobRecord(model=model, job=asked["job"], phase=Phase.FAILED, at=NOON, reason=reason)
+    desk.publish(settings, [failed])
+    (told,) = [line for line in descant("learn", "jobs", plain=True).splitlines() if line.startswith(f"{model} ")]
+    assert told.endswith(f"failed: {reason}")

@@ -12,9 +12,10 @@ import pytest
 from pydantic import BaseModel
 
 from learning import desk
-from learning.artefacts import FolderStore
+from learning.artefacts import FolderStore, Store
+from learning.errors import StoreError
 from learning.following import Following, following
-from learning.records import ModelVersion, VersionState
+from learning.records import ArtefactRef, ModelVersion, VersionState
 from learning.view import topics
 from streams import Pipeline, Resource
 from streams.client import Client
@@ -150,3 +151,38 @@ async def test_a_process_starts_with_what_was_promoted(kafka: KafkaForTests, tmp
     async with asking(hand, pipeline) as traffic:
         await traffic.until_all_say({"says 2"})
         assert set(traffic.said) == {"says 2"}
+
+
+class Away:
+    """A store that does not answer at first."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.is_away = True
+
+    def get(self, ref: ArtefactRef) -> bytes:
+        if self.is_away:
+            raise StoreError("the store is away", code="learning.artefact.unreachable")
+        return self._store.get(ref)
+
+    def put(self, model: str, content: bytes, *, format: str) -> ArtefactRef:
+        raise NotImplementedError
+
+    def check(self) -> None: ...
+
+
+async def test_a_store_that_comes_back_is_asked_again(
+    kafka: KafkaForTests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learning.following.STORE_SECONDS", 0.1)
+    hand = Desk(kafka, tmp_path)
+    ensure_topics(hand.settings, topics())
+    hand.make(1, VersionState.CURRENT)
+    store = Away(hand.store)
+    opening = following(hand.model, lambda _, content: content.decode(), lambda: store, lambda: "says nothing")
+    async with opening(hand.settings) as followed:
+        assert followed.of("any") == "says nothing"
+        store.is_away = False
+        async with asyncio.timeout(WAIT_SECONDS_MAX):
+            while followed.of("any") != "says 1":  # noqa: ASYNC110 (it comes from a thread)
+                await asyncio.sleep(0.05)

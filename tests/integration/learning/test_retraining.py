@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from learning.artefacts import FolderStore
+from learning.jobs import newest_jobs, told_of
 from learning.records import JobRecord, Label, LabelRequest, ModelVersion, Phase, TrainingSet, VersionState
 from learning.view import TOPICS, topics
 from streams.testing import KafkaForTests
@@ -123,23 +124,45 @@ def test_one_job_a_model_although_two_processes_run(desk: Desk) -> None:
     assert [v.version for v in versions] == list(range(1, len(versions) + 1))
 
 
-def test_a_trainer_that_crashes_is_told_and_the_version_stays(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    ("broken", "code", "kind"),
+    [("fit", "learning.training.crashed", "RuntimeError"), ("load", "learning.recipe.crashed", "ValueError")],
+)
+def test_a_recipe_that_crashes_is_told_and_the_version_stays(desk: Desk, broken: str, code: str, kind: str) -> None:
     desk.label(0, 20)
     good = desk.start()
     desk.until(published(desk, 1), "a version")
     good.terminate()
     good.wait(WAIT_SECONDS_MAX)
-    desk.start("--broken")
+    desk.start("--broken", broken)
     desk.label(20, 12)
     desk.until(lambda: (job := desk.job()) is not None and job.phase is Phase.FAILED, "a failed job")
     job = desk.job()
     assert job is not None
     assert job.reason is not None
-    assert "learning.training.crashed" in job.reason
-    assert "RuntimeError" in job.reason
+    assert code in job.reason
+    assert kind in job.reason
     assert "secret" not in job.reason
     (version,) = desk.versions()
     assert version.state is VersionState.CURRENT
+
+
+def test_a_store_that_is_away_for_a_while_costs_nothing_but_time(desk: Desk) -> None:
+    desk.label(0, 20)
+    desk.start("--away", "4")
+    desk.until(published(desk, 1), "a version, although the store was away")
+    (version,) = desk.versions()
+    assert version.labels == 20
+    desk.store.get(version.artefact)
+
+
+def test_a_store_that_stays_away_fails_the_job(desk: Desk) -> None:
+    desk.label(0, 20)
+    desk.start("--away", "9")
+    desk.until(lambda: (job := desk.job()) is not None and job.phase is Phase.FAILED, "a failed job")
+    (told,) = (told_of(job) for job in newest_jobs(desk.learned()) if job.model == desk.model)
+    assert "failed: [learning.artefact.unreachable] the store is away" in told
+    assert not desk.versions()
 
 
 def test_one_class_is_not_trained_on_and_a_wrong_label_is_told(desk: Desk) -> None:
