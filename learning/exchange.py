@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from learning.errors import LabelError
 from learning.records import Label, LabelRequest, LabelSource, digest
@@ -74,9 +74,17 @@ def import_labels(text: str, form: Format, *, labeller: str, at: datetime, sourc
             )
         who = str(row.get("labeller") or labeller)
         identity = digest([example, who, value, source.value])
-        labels.append(
-            Label(id=identity, example=example, model=model, labeller=who, value=value, source=source, labelled_at=at)
-        )
+        try:
+            label = Label(
+                id=identity, example=example, model=model, labeller=who, value=value, source=source, labelled_at=at
+            )
+        except ValidationError as error:
+            fields = ", ".join(str(problem["loc"][0]) for problem in error.errors(include_input=False))
+            raise LabelError(
+                f"row {number} cannot be a label: {fields} is empty or too long. Nothing was imported.",
+                code="learning.label.import",
+            ) from error
+        labels.append(label)
     return labels
 
 

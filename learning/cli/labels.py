@@ -32,7 +32,10 @@ def next_labels(
     bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the oldest examples that nobody has labelled."""
+    """Show the oldest examples that nobody has labelled.
+
+    Example: descant labels next --model verifier -n 5
+    """
     known = desk.learned(kafka_of(bootstrap))
     found = known.labels.pending(model)[:count]
     if as_json:
@@ -56,7 +59,10 @@ def submit(
     bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Label one example, or take a label back."""
+    """Label one example, or take a label back.
+
+    Examples: descant labels submit EXAMPLE refuted · descant labels submit EXAMPLE --withdraw
+    """
     who = labeller or getpass.getuser()
     if withdraw == (value is not None):
         raise typer.BadParameter("give a class, or --withdraw")
@@ -74,7 +80,10 @@ def submit(
 
 @app.command()
 def dismiss(example: str, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
-    """Say that nobody can label this one; it waits no longer."""
+    """Say that nobody can label this one; it waits no longer.
+
+    Example: descant labels dismiss EXAMPLE
+    """
     request = desk.dismiss(kafka_of(bootstrap), example)
     if as_json:
         print_json(request.model_dump(mode="json"))
@@ -101,7 +110,10 @@ def export_labels(
     model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
     bootstrap: Bootstrap = None,
 ) -> None:
-    """Write the open label requests to standard output, for another tool."""
+    """Write the open label requests to standard output, for another tool.
+
+    Example: descant labels export --model verifier --format label-studio > tasks.json
+    """
     typer.echo(export_requests(desk.learned(kafka_of(bootstrap)).labels.pending(model), form), nl=False)
 
 
@@ -115,12 +127,19 @@ def import_file(
     as_json: AsJson = False,
 ) -> None:
     """Read labels from a file. A row that cannot be used is told and left out; the same file twice changes
-    nothing."""
+    nothing.
+
+    Example: descant labels import labels.json --format label-studio
+    """
     kafka = kafka_of(bootstrap)
     source = LabelSource.ORACLE if oracle else LabelSource.IMPORT
-    read = import_labels(
-        file.read_text(), form, labeller=labeller or getpass.getuser(), at=datetime.now(UTC), source=source
-    )
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise LabelError(
+            f"{file.name} is no text in UTF-8. Nothing was imported.", code="learning.label.import"
+        ) from error
+    read = import_labels(text, form, labeller=labeller or getpass.getuser(), at=datetime.now(UTC), source=source)
     known = desk.learned(kafka).labels
     taken, refused = [], []
     for label in read:

@@ -20,12 +20,17 @@ def command(
     bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Follow a flag to its label request, labels, training set and model versions."""
+    """Follow a flag to its label request, labels, training set and model versions.
+
+    Example: descant trace EXAMPLE_ID --store artefacts
+    """
     learned, artefacts = desk.learned(kafka_of(bootstrap)), open_store(store)
     try:
         found = trace(learned, artefacts, name)
     except ArtefactError as error:
-        messages.print(f"model versions are not shown: {error} Or name the store with --store.", markup=False)
+        messages.print(
+            f"model versions are not shown: {error} Or name the store with --store.", markup=False, soft_wrap=True
+        )
         found = trace(learned, None, name)
     if as_json:
         print_json(

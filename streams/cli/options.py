@@ -125,5 +125,6 @@ def load_pipeline(reference: str) -> Any:
 
 
 def _instead(module: Any) -> str:
-    pipelines = sorted(name for name, value in vars(module).items() if type(value).__name__ == "Pipeline")
-    return f" It has {', '.join(pipelines)}." if pipelines else " It has no pipeline at all."
+    kinds = ("Pipeline", "Recipe")
+    found = sorted(name for name, value in vars(module).items() if type(value).__name__ in kinds)
+    return f" It has {', '.join(found)}." if found else " It has no pipeline and no recipe at all."
