@@ -29,6 +29,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from assertions.processor.runner import ensure_shared
 from assertions.processor.topics import FLAGS
+from benchmarks.processes import PIPELINE_VARIABLE
 from benchmarks.results import report
 from benchmarks.watched import item
 from streams.core.lineage import RunId, Serial
@@ -109,7 +110,7 @@ class Load:
 @contextmanager
 def process(kafka: KafkaForTests, *command: str, pipeline: str) -> Iterator[int]:
     """Its process id."""
-    environment = {**os.environ, "BENCH_PIPELINE": pipeline, "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap}
+    environment = {**os.environ, PIPELINE_VARIABLE: pipeline, "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap}
     running = subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=subprocess.DEVNULL)
     try:
         yield running.pid

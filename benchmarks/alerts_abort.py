@@ -18,7 +18,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from benchmarks.alerts_forbidden import FORBIDDEN, PIPELINE_VARIABLE
+from benchmarks.alerts_forbidden import FORBIDDEN
+from benchmarks.processes import PIPELINE_VARIABLE
 from benchmarks.results import report
 from streams import Pipeline, Prompt
 from streams.client import Answer, Client, Text

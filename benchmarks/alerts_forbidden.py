@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from assertions import assertion
+from benchmarks.processes import PIPELINE_VARIABLE
 
-PIPELINE_VARIABLE = "BENCH_PIPELINE"
 FORBIDDEN = "forbidden"
 
 

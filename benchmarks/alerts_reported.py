@@ -5,6 +5,6 @@ from __future__ import annotations
 import os
 
 from assertions import library
+from benchmarks.processes import PIPELINE_VARIABLE
 
-# Not by import from alerts_forbidden: its assertion would be declared, and end the requests.
-REPEATS = library.repetition(on=f"{os.environ.get('BENCH_PIPELINE', 'bench')}.draft")
+REPEATS = library.repetition(on=f"{os.environ.get(PIPELINE_VARIABLE, 'bench')}.draft")

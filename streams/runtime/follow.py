@@ -29,7 +29,7 @@ LOOK_BACK_GROWTH: Final = 16
 """When there is none, so many times further back: one open transaction can hold hundreds of entries."""
 
 HELD_UP_SECONDS: Final = 30.0
-"""Until it is told: a broker ends a transaction whose writer is gone after some seconds. Told again as often."""
+"""Until it is told, each time: a broker ends a transaction whose writer is gone after some seconds."""
 
 OnClosed = Callable[[Serial], None]
 
@@ -71,8 +71,8 @@ class ControlFollower:
             future: asyncio.Future[None] = self._loop.create_future()
             self._waiting.append((partition, high, future))
             while not (await asyncio.wait([future], timeout=HELD_UP_SECONDS))[0]:
-                log.warning("control is held up by a transaction that nobody ends", topic=self._topic,
-                            partition=partition, hint="descant doctor MODULE:PIPELINE")  # fmt: skip
+                log.warning("waiting for the end of control: a broker is away, or nobody ends a transaction",
+                            topic=self._topic, partition=partition, hint="descant doctor MODULE:PIPELINE")  # fmt: skip
             future.result()
 
     def _run(self) -> None:

@@ -117,7 +117,8 @@ def _newest(kafka: KafkaSettings, topics: Sequence[str]) -> float:
     admin = AdminClient(kafka.client())
     known = admin.list_topics(timeout=SECONDS_MAX).topics
     newest: Any = OffsetSpec.max_timestamp()  # type: ignore[no-untyped-call]
-    places = {TopicPartition(name, number): newest for name in topics for number in known[name].partitions}
+    led = [(name, p) for name in topics for p in known[name].partitions.values() if p.leader >= 0]
+    places = {TopicPartition(name, p.id): newest for name, p in led}
     if not places:
         return 0.0
     found = admin.list_offsets(places, request_timeout=SECONDS_MAX)
@@ -130,7 +131,9 @@ def check_transactions(kafka: KafkaSettings, plan: Plan, seconds: float = OPEN_S
     ends = OffsetLookup(kafka, seconds_max=SECONDS_MAX)
     stable = OffsetLookup(kafka, seconds_max=SECONDS_MAX, stable=True)
     known = AdminClient(kafka.client()).list_topics(timeout=SECONDS_MAX).topics
-    places = [(topic, number) for topic in topics if topic in known for number in known[topic].partitions]
+    # Of partitions without leader nothing can be said here; `check_partitions` names them.
+    led = [(t, p) for t in topics if t in known for p in known[t].partitions.values() if p.leader >= 0]
+    places = [(topic, p.id) for topic, p in led]
     high = {place: end for place, (_, end) in ends.ranges(places).items()}
     looked_at = time.monotonic()
     while held := [place for place, (_, end) in stable.ranges(places).items() if end < high[place]]:

@@ -16,7 +16,7 @@ from learning import bucket
 from learning.artefacts import Store, open_store, reference
 from learning.errors import ArtefactError, StoreError
 from tests.s3.server import S3Server, s3_server
-from tests.stores import LARGE, EveryStore
+from tests.stores import LARGE, EveryStore, InFiles
 
 pytestmark = pytest.mark.integration
 
@@ -29,22 +29,13 @@ def server() -> Iterator[S3Server]:
         yield running
 
 
-class KeptInBucket:
+class KeptInBucket(InFiles):
     def __init__(self, server: S3Server, name: str) -> None:
         self.name = name
         self.root = server.make_bucket(name) / "descant" / "models"
 
     def open(self, bytes_max: int = 2**30) -> Store:
         return bucket.BucketStore(self.name, "descant/models", bytes_max)
-
-    def damage(self, uri: str, content: bytes | None) -> None:
-        if content is None:
-            (self.root / uri).unlink()
-        else:
-            (self.root / uri).write_bytes(content)
-
-    def names(self) -> Iterator[str]:
-        return (str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file())
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 SERVICE = """
-import asyncio, sys
+import asyncio, multiprocessing, sys, time
 from pathlib import Path
 from streams.cli.service import run_until_stopped
 from streams.errors import LostContactError
@@ -22,6 +22,10 @@ lives = Path(sys.argv[1])
 class Service:
     async def __aenter__(self):
         lives.write_text(lives.read_text() + "x")
+        if len(lives.read_text()) == 1:
+            child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+            child.start()
+            lives.with_suffix(".child").write_text(str(child.pid))
         return self
     async def wait(self):
         if len(lives.read_text()) > 1:
@@ -44,6 +48,8 @@ def test_a_service_that_has_lost_contact_starts_anew(tmp_path: Path, leaving: st
         assert process.stdout is not None
         said = [json.loads(process.stdout.readline()) for _ in range(2)]
         assert [line["life"] for line in said] == [0, 1]
+        child = Path("/proc", lives.with_suffix(".child").read_text(), "status")
+        assert not child.exists() or "zombie" in child.read_text(), "what the first life had started goes on"
         lives.write_text("x")  # so that it can leave in order
         os.kill(process.pid, signal.SIGTERM)
         process.wait(20)

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from learning.artefacts import FolderStore, open_store
 from learning.errors import ArtefactError, StoreError
-from tests.stores import EveryStore
+from tests.stores import EveryStore, InFiles
 
 
-class KeptInFolder:
+class KeptInFolder(InFiles):
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def open(self, bytes_max: int = 2**30) -> FolderStore:
         return FolderStore(self.root, bytes_max)
-
-    def damage(self, uri: str, content: bytes | None) -> None:
-        if content is None:
-            (self.root / uri).unlink()
-        else:
-            (self.root / uri).write_bytes(content)
-
-    def names(self) -> Iterator[str]:
-        return (str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file())
 
 
 @pytest.fixture
