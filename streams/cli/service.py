@@ -75,21 +75,26 @@ def run_until_stopped(
 async def _run(
     process: AbstractAsyncContextManager[Running], say: Callable[[], None], health_file: Path | None
 ) -> None:
+    stopped = asyncio.Event()
     try:
-        await _run_once(process, say, health_file)
+        await _run_once(process, say, health_file, stopped)
     except LostContactError as error:
         # As after a kill, which everything here survives; the rest of this process may hang in its old client.
-        log.error("starting anew", reason=str(error), code=error.code)
+        log.error("ending" if stopped.is_set() else "starting anew", reason=str(error), code=error.code)
         for child in multiprocessing.active_children():  # an engine that has not ended would keep its GPU
             child.kill()
         give_back()
+        if stopped.is_set():
+            os._exit(0)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 — our own command, as it was given
 
 
 async def _run_once(
-    process: AbstractAsyncContextManager[Running], say: Callable[[], None], health_file: Path | None
+    process: AbstractAsyncContextManager[Running],
+    say: Callable[[], None],
+    health_file: Path | None,
+    stopped: asyncio.Event,
 ) -> None:
-    stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)

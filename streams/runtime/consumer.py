@@ -133,6 +133,7 @@ class ConsumerThread:
         self._keeps_group_metadata: Final = keeps_group_metadata
         self._consumer: Final = Consumer({**kafka.client(), **CONSUMER_CONFIG, **WATCHED, "group.id": group})
         self._kafka: Final = kafka
+        self._group: Final = group
         self._topics: Final = list(topics)
         self._owner: Final = owner
         self._loop: Final = asyncio.get_running_loop()
@@ -166,6 +167,13 @@ class ConsumerThread:
     async def commit(self, places: list[TopicPartition]) -> KafkaError | None:
         """None, or why not. On the thread, so that no commit is ever on its way inside a rebalance callback."""
         return await self.call(partial(_commit, places))
+
+    async def ask_coordinator(self) -> None:
+        """Return when the group's coordinator has answered somebody else than this thread's client.
+
+        Raises KafkaException: also when it has not within COMMITTED_SECONDS_MAX.
+        """
+        await asyncio.to_thread(_ask_coordinator, self._kafka, self._group, self._topics[0])
 
     def start(self) -> None:
         self._thread.start()
@@ -278,6 +286,14 @@ def _commit(places: list[TopicPartition], consumer: Consumer) -> KafkaError | No
     except KafkaException as error:
         return cast("KafkaError", error.args[0])
     return next((place.error for place in done or () if place.error is not None), None)
+
+
+def _ask_coordinator(kafka: KafkaSettings, group: str, topic: str) -> None:
+    stranger = Consumer({**kafka.client(), "group.id": group})  # it never joins
+    try:
+        stranger.committed([TopicPartition(topic, 0)], timeout=COMMITTED_SECONDS_MAX)
+    finally:
+        stranger.close()
 
 
 def _committed(places: list[TopicPartition], seconds: float, consumer: Consumer) -> list[TopicPartition]:

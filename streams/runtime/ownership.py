@@ -20,6 +20,7 @@ from streams import metrics
 from streams.core.offsets import SlotMetadata, decode_metadata
 from streams.runtime.claims import Claims
 from streams.runtime.consumer import NOT_MEMBER, RETRIABLE, RETRY_SECONDS, ConsumerThread
+from streams.runtime.contact import while_in_contact
 from streams.runtime.offsets import OffsetLookup, Place
 from streams.runtime.tasks import Tasks
 from streams.settings import KafkaSettings
@@ -318,7 +319,7 @@ class SlotOwner:
         places = [p for o, offsets, metadata in entries for p in self.places(o.partition, offsets, metadata)]
 
         while all(self._owned.get(o.partition) is o or o.is_leaving for o, _, _ in entries):
-            error = await self._consumer_thread.commit(places)
+            error = await while_in_contact(self._consumer_thread.commit(places), self._consumer_thread.ask_coordinator)
             if error is None:
                 break
             if error.code() in NOT_MEMBER:

@@ -54,3 +54,15 @@ def test_a_service_that_has_lost_contact_starts_anew(tmp_path: Path, leaving: st
         os.kill(process.pid, signal.SIGTERM)
         process.wait(20)
     assert (process.returncode == 0) == (leaving == "pass")
+
+
+def test_a_service_that_was_told_to_end_does_not_start_anew(tmp_path: Path) -> None:
+    lives = tmp_path / "lives"
+    lives.write_text("x")  # its first life waits to be told
+    command = [sys.executable, "-c", SERVICE.format(leaving="raise LostContactError('gone')"), str(lives)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["life"] == 1
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert lives.read_text() == "xx"

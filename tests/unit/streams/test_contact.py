@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from streams.errors import LostContactError
-from streams.runtime.contact import check_contact
+from streams.runtime import contact
+from streams.runtime.contact import check_contact, while_in_contact
 
 
 def broker(source: str, state: str, seconds: float) -> dict[str, Any]:
@@ -47,3 +50,33 @@ def test_a_client_that_does_not_try_has_lost_contact(brokers: tuple[dict[str, An
 )
 def test_a_client_that_is_connected_or_tries_has_not(brokers: tuple[dict[str, Any], ...]) -> None:
     check_contact(statistics(*brokers))
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contact, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(contact, "ANSWERED_SECONDS", 0.05)
+
+
+async def answers() -> None:
+    """Another client is told something."""
+
+
+async def away() -> None:
+    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+
+async def test_a_call_that_returns_gives_what_it_gives(soon: None) -> None:
+    assert await while_in_contact(asyncio.sleep(0.03, "done"), answers) == "done"
+
+
+async def test_a_call_that_never_returns_though_brokers_answer_has_lost_contact(soon: None) -> None:
+    never = asyncio.get_running_loop().create_future()
+    with pytest.raises(LostContactError):
+        await while_in_contact(never, answers)
+    assert never.cancelled()
+
+
+@pytest.mark.parametrize("asked", [away, asyncio.Event().wait], ids=["brokers are away", "or say nothing"])
+async def test_while_nobody_is_answered_it_is_waited_for(soon: None, asked: Any) -> None:
+    assert await while_in_contact(asyncio.sleep(0.3, "done"), asked) == "done"
