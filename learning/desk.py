@@ -3,11 +3,12 @@ alike."""
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from learning.errors import LabelError
 from learning.labels import check
@@ -15,10 +16,14 @@ from learning.records import JobRecord, Label, LabelRequest, LabelSource, ModelV
 from learning.versions import promoted, rolled_back, trial_ended, tried
 from learning.view import Learned, View, topics
 from streams.errors import BrokerError
+from streams.runtime.offsets import OffsetLookup, Place
 from streams.runtime.topics import ensure_topics
 from streams.settings import KafkaSettings
 
 FLUSH_SECONDS = 30.0
+
+SEEN_SECONDS = 10.0
+SEEN_POLL_SECONDS = 0.01
 
 
 def learned(kafka: KafkaSettings) -> Learned:
@@ -32,7 +37,16 @@ def learned(kafka: KafkaSettings) -> Learned:
 
 
 def publish(kafka: KafkaSettings, records: Sequence[Record]) -> None:
-    """Write records in one transaction: all of them, or none. Raises BrokerError."""
+    """Write records in one transaction: all of them, or none; returns when whoever reads next sees them.
+
+    Raises BrokerError.
+    """
+    written: dict[Place, int] = {}
+
+    def note(error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            written[message.topic() or "", message.partition() or 0] = message.offset() or 0
+
     producer = Producer(
         {**kafka.client(), "transactional.id": f"descant.learning.desk.{uuid.uuid4().hex}",
          "partitioner": "murmur2_random", "linger.ms": 0}
@@ -42,12 +56,29 @@ def publish(kafka: KafkaSettings, records: Sequence[Record]) -> None:
         producer.begin_transaction()
         for record in records:
             for key, value in [(record.key, record.encoded()), *also_under(record)]:
-                producer.produce(record.topic, value, key)
+                producer.produce(record.topic, value, key, on_delivery=note)
+        producer.flush(FLUSH_SECONDS)
         producer.commit_transaction(FLUSH_SECONDS)
     except KafkaException as error:
         raise BrokerError(
             f"the records could not be written: {error.args[0].str()}. Nothing was; try again."
         ) from error
+    _wait_until_seen(kafka, written)
+
+
+def _wait_until_seen(kafka: KafkaSettings, written: Mapping[Place, int]) -> None:
+    """A commit is answered before its markers are written, and a partition is read up to its first open transaction.
+    One of somebody else that stays open is not waited for longer than SEEN_SECONDS."""
+    lookup = OffsetLookup(kafka, seconds_max=SEEN_SECONDS, stable=True)
+    ends_at = time.monotonic() + SEEN_SECONDS
+    while time.monotonic() < ends_at:
+        try:
+            ends = lookup.ends_of(written)
+        except KafkaException:
+            return  # they are written all the same
+        if all(ends[place] > offset for place, offset in written.items()):
+            return
+        time.sleep(SEEN_POLL_SECONDS)
 
 
 def ask(kafka: KafkaSettings, requests: Sequence[LabelRequest]) -> None:

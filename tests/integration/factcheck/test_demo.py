@@ -67,11 +67,13 @@ def test_ctrl_c_leaves_no_process_and_no_traceback(moment: str) -> None:
     mark = uuid.uuid4().hex
     demo = started("--questions", "1", mark=mark)
     assert demo.stderr is not None
+    told = []
     for line in demo.stderr:
+        told.append(line)
         if moment in line:
             break
     demo.send_signal(signal.SIGINT)
     _, err = demo.communicate(timeout=60)
-    assert demo.returncode == 130
+    assert demo.returncode == 130, "".join(told) + err
     assert "Traceback" not in err
     assert alive(mark) == []
