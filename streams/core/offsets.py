@@ -52,24 +52,26 @@ class SlotMetadata:
     """Of a closer: where its successor starts to read `answers` (PROTOCOL §9.5)."""
     marks: tuple[bytes, ...] = field(default=())
     """Selections that were finished, newest first."""
+    stamp: str = ""
+    """Of a closer: the transaction that these offsets went with (`streams.core.hanging`)."""
 
     def encode(self) -> str:
         position = "" if self.answers_position is None else str(self.answers_position)
-        head = f"1;{self.epoch};{position};"
-        room = (METADATA_BYTES_MAX - len(head)) // 4 * 3 // MARK_BYTES
-        return head + base64.b64encode(b"".join(self.marks[:room])).decode("ascii")
+        head, tail = f"1;{self.epoch};{position};", f";{self.stamp}" if self.stamp else ""
+        room = (METADATA_BYTES_MAX - len(head) - len(tail)) // 4 * 3 // MARK_BYTES
+        return head + base64.b64encode(b"".join(self.marks[:room])).decode("ascii") + tail
 
 
 def decode_metadata(text: str | None) -> SlotMetadata | None:
     """None when there is none, or it is not ours (an operator's tool reset the offsets)."""
     parts = (text or "").split(";")
-    if len(parts) != 4 or parts[0] != "1":
+    if len(parts) not in (4, 5) or parts[0] != "1":
         return None
     try:
         raw = base64.b64decode(parts[3], validate=True)
         position = int(parts[2]) if parts[2] else None
         marks = tuple(raw[i : i + MARK_BYTES] for i in range(0, len(raw), MARK_BYTES))
-        return SlotMetadata(int(parts[1]), position, marks)
+        return SlotMetadata(int(parts[1]), position, marks, "".join(parts[4:]))
     except ValueError:
         return None
 

@@ -17,6 +17,7 @@ from streams.core.control import ControlEntry
 from streams.core.effects import Effect, Emit, Reject, Run, Start, Value, Wake
 from streams.core.failure import Failure
 from streams.core.group import Shape
+from streams.core.hanging import TRANSACTION_HEADER, Stamp
 from streams.core.lineage import Serial
 from streams.core.offsets import SlotMetadata
 from streams.core.plan import REQUEST
@@ -63,6 +64,7 @@ class CloserSlot:
         self._answers_end = answers_end
         self._decide: Final = decide
         self._composed: Final[dict[int, OutRecord | None]] = {}
+        self._stamp = metadata.stamp
         self._accepted_at: Final[dict[int, int]] = {}
         self._tracing: Final = current()
         self._traceparents: Final[dict[int, str]] = {}
@@ -118,7 +120,7 @@ class CloserSlot:
         offsets[accepted] = min(offsets[accepted], self._closer.committable)
         self._closer.answered.forget(offsets[accepted])
         position = self._closer.answered.position(self._answers_end)
-        return offsets, SlotMetadata(metadata.epoch, position)
+        return offsets, SlotMetadata(metadata.epoch, position, stamp=self._stamp)
 
     def drop(self) -> None:
         self.is_dropped = True
@@ -160,10 +162,11 @@ class CloserSlot:
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
-    def compose(self, closes: Sequence[Close]) -> list[OutRecord]:
+    def compose(self, closes: Sequence[Close], stamp: Stamp) -> list[OutRecord]:
         """The records that end these requests: their answers, where they have one, and their control entries.
 
-        From here on `committable` is beyond them: it goes out in the same transaction."""
+        From here on `committable` is beyond them: it goes out in the same transaction, which `stamp` names."""
+        self._stamp = str(stamp)
         for close in closes:
             self._closer.covered(close)
             self._apply(self._slot.closed(Serial(self.partition, close.offset)))
@@ -173,14 +176,16 @@ class CloserSlot:
 
     def _compose(self, close: Close, low: int, since: int) -> Iterator[OutRecord]:
         pipeline = self._services.plan.pipeline
+        stamped = (TRANSACTION_HEADER, self._stamp.encode())
         answer = None
         if close.envelope is not None:
             envelope = close.envelope._replace(serial=Serial(self.partition, close.offset))
-            answer = OutRecord(answers_topic(pipeline), self.partition, close.id, close.value, envelope.headers())
+            headers = [*envelope.headers(), stamped]
+            answer = OutRecord(answers_topic(pipeline), self.partition, close.id, close.value, headers)
             yield answer
         self._composed[close.offset] = answer
         entry = ControlEntry(close.offset, close.reason, low, since)
-        yield OutRecord(control_topic(pipeline), self.partition, close.id, entry.encode())
+        yield OutRecord(control_topic(pipeline), self.partition, close.id, entry.encode(), [stamped])
 
     def written(self, close: Close) -> None:
         answer = self._composed.pop(close.offset)

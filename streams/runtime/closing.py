@@ -9,7 +9,7 @@ from collections import deque
 from typing import Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Message
 
 from streams import metrics
 from streams.core.answered import AnsweredIds
@@ -21,8 +21,10 @@ from streams.core.plan import REQUEST, InputMode, InputPlan, Plan, StageKind, St
 from streams.core.record import parse_envelope
 from streams.errors import RecordError
 from streams.runtime.closer_slot import ROLE, CloserSlot
-from streams.runtime.consumer import CONSUMER_CONFIG, POLL_SECONDS, headers_of
+from streams.runtime.consumer import headers_of
+from streams.runtime.hanging import HangingTransactions
 from streams.runtime.ownership import SlotOwner, SlotState
+from streams.runtime.ranges import records_between
 from streams.runtime.services import Services
 from streams.runtime.tasks import Tasks
 from streams.runtime.threads import in_own_thread
@@ -88,6 +90,9 @@ class CloserRole:
         metrics.OPEN.labels(services.plan.pipeline).set_function(self._open_count)
         self._is_closing = False
         self.owner = self._new_owner()
+        self._hanging: Final = HangingTransactions(
+            services.kafka, services.plan, group_of(services.plan.pipeline, ROLE), services.lookup
+        )
 
     def _new_owner(self) -> SlotOwner:
         plan = self._services.plan
@@ -112,6 +117,7 @@ class CloserRole:
         self.owner.start()
         self._tasks.spawn(self._write_for_ever())
         self._tasks.spawn(self._watch_deadlines())
+        self._tasks.spawn(self._hanging.watch(lambda: self.owner.partitions))
 
     async def _open(self, partition: int, metadata: SlotMetadata, positions: dict[int, int]) -> SlotState:
         """PROTOCOL §9.5: what was answered is read from the answers themselves, after our fenced commit."""
@@ -128,28 +134,12 @@ class CloserRole:
 
     def _read_answered(self, partition: int, start: int, end: int) -> AnsweredIds:
         found = AnsweredIds(self._services.settings.idempotency_window)
-        topic = answers_topic(self._services.plan.pipeline)
-        config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
+        place = answers_topic(self._services.plan.pipeline), partition
+        begin = max(start, self._services.lookup.beginning(place))
         group = f"{self._services.plan.pipeline}.closer.restore"
-        consumer = Consumer(
-            {**self._services.kafka.client(), **config, "enable.partition.eof": True, "group.id": group}
-        )
-        try:
-            position = max(start, self._services.lookup.beginning((topic, partition)))
-            consumer.assign([TopicPartition(topic, partition, position)])
-            while position < end:
-                message = consumer.poll(POLL_SECONDS)
-                if message is None:
-                    continue
-                error = message.error()
-                if error is None:
-                    position = (message.offset() or 0) + 1
-                    _remember(found, message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    position = message.offset() or 0  # behind the last marker, or before a transaction still open
-            return found
-        finally:
-            consumer.close()
+        for message in records_between(self._services.kafka, place, begin, end, group=group):
+            _remember(found, message)
+        return found
 
     # -- transactions ----------------------------------------------------------------------------------------------
 
@@ -199,7 +189,8 @@ class CloserRole:
             if not batch or self._writer is None:
                 return
             slots = list(dict.fromkeys(slot for slot, _ in batch))
-            records = [r for s in slots for r in s.compose([close for slot, close in batch if slot is s])]
+            stamp = self._writer.next_stamp()
+            records = [r for s in slots for r in s.compose([close for slot, close in batch if slot is s], stamp)]
             offsets = [p for slot in slots for p in self.owner.places(slot.partition, *slot.committable())]
             began = time.monotonic()
             try:
@@ -207,6 +198,9 @@ class CloserRole:
             except NotCommittedError as error:
                 log.warning("transaction aborted", reason=str(error))
                 group = None
+                # Another one, as whoever finds later that a partition was not told of the end must know that it was an
+                # abort; and the same writer's next end would be taken for this one's, too.
+                self._writer = await asyncio.to_thread(self._new_writer)
                 await asyncio.sleep(DEADLINE_TICK_SECONDS)  # a rebalance is under way; it says what is still ours
                 continue
             except (UnknownOutcomeError, TimeoutError) as error:
@@ -240,6 +234,7 @@ class CloserRole:
 
     async def close(self) -> None:
         self._is_closing = True
+        self._hanging.close()
         await self.owner.close()
         await self._tasks.close()
 

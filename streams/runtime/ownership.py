@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, Protocol
 
@@ -122,6 +122,11 @@ class SlotOwner:
     @property
     def consumer_thread(self) -> ConsumerThread:
         return self._consumer_thread
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        """Of the slots that are assigned here, taken over or not yet."""
+        return frozenset(self._owned)
 
     @property
     def states(self) -> list[SlotState]:
@@ -367,4 +372,4 @@ def _next_epoch(metadata: str | None) -> SlotMetadata:
     known = decode_metadata(metadata)
     if known is None:
         return SlotMetadata(int(time.time()))
-    return SlotMetadata(known.epoch + 1, known.answers_position, known.marks)
+    return replace(known, epoch=known.epoch + 1)

@@ -143,7 +143,8 @@ def check_transactions(kafka: KafkaSettings, plan: Plan, seconds: float = OPEN_S
                 "transactions",
                 "problem",
                 f"a transaction on {names} has been open for more than {seconds:g} s: its requests are not answered",
-                "On each broker: `kafka-transactions.sh find-hanging`, then `abort` (docs/guarantees.md says why).",
+                "A closer ends it within a minute. If none can: `kafka-transactions.sh find-hanging`, then `abort`, "
+                "on each broker (docs/guarantees.md says why).",
             )
         places = held
         time.sleep(LOOK_SECONDS)

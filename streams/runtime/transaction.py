@@ -9,6 +9,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streams.access import Access
+from streams.core.hanging import Stamp
 from streams.core.record import Headers
 from streams.runtime.consumer import NOT_MEMBER
 from streams.runtime.denial import DENIED, denied
@@ -21,6 +22,13 @@ RETRY_BACKOFF_MS: Final = 1
 
 TRANSACTION_SECONDS: Final = 5.0
 """A killed closer's transaction holds up its successor, and every reader of answers, for as long."""
+
+PRODUCER_CONFIG: Final = {
+    "transaction.timeout.ms": int(TRANSACTION_SECONDS * 1000),
+    "socket.timeout.ms": int(TRANSACTION_SECONDS * 1000),  # the client refuses a longer one
+    "retry.backoff.ms": RETRY_BACKOFF_MS,
+    "linger.ms": 0,
+}
 
 CALL_SECONDS: Final = 10.0
 
@@ -55,17 +63,20 @@ class TransactionWriter:
     def __init__(self, kafka: KafkaSettings, transactional_id: str) -> None:
         self._kafka: Final = kafka
         self._id: Final = transactional_id
+        self._number = 0
         self._producer: Final = Producer(
             {
                 **kafka.client(),
+                **PRODUCER_CONFIG,
                 "transactional.id": transactional_id,
-                "transaction.timeout.ms": int(TRANSACTION_SECONDS * 1000),
-                "socket.timeout.ms": int(TRANSACTION_SECONDS * 1000),  # the client refuses a longer one
-                "retry.backoff.ms": RETRY_BACKOFF_MS,
-                "linger.ms": 0,
                 "partitioner": "murmur2_random",
             }
         )
+
+    def next_stamp(self) -> Stamp:
+        """Of the next transaction."""
+        self._number += 1
+        return Stamp(self._id, self._number)
 
     def begin_service(self) -> None:
         """Once, before the first `write`; retried while no coordinator answers. Raises BrokerError when it may not."""

@@ -103,7 +103,8 @@ def _play(
     faults = [*drill.faults, *scene.fleet.faults, *scene.epochs.faults]
     for verdict in verdicts.values():
         faults += [*verdict.lost, *verdict.duplicated, *verdict.mixed, *verdict.unasked, *verdict.faults]
-    result = {**summed(verdicts), **pauses(drill), **drill.found}
+    ended = scene.fleet.times_said("ended a transaction that nobody ended")
+    result = {**summed(verdicts), **pauses(drill), **drill.found, "transactions_ended_for_others": ended}
     if name in ("scale", "roll"):
         held_up = result["pause_seconds_p99"]
         if held_up is None:
