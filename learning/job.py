@@ -20,7 +20,7 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaException
 
-from learning import phases
+from learning import gauges, phases
 from learning.artefacts import Store
 from learning.errors import StoreError, TrainingError
 from learning.journal import RETRAINING
@@ -149,6 +149,7 @@ class RetrainingJob:
         for recipe in self._recipes:
             metrics.LABELS.labels(recipe.name).set(labels.count(recipe.name))
             metrics.LABELS_PENDING.labels(recipe.name).set(len(labels.pending(recipe.name)))
+        gauges.show(self._view.learned, (recipe.name for recipe in self._recipes))
 
     def advance(self) -> None:
         """One look at each owned model: take a finished phase in, or begin the next."""
