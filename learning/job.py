@@ -27,6 +27,7 @@ from learning.journal import RETRAINING
 from learning.member import Member
 from learning.records import JOBS, JobRecord, ModelVersion, Phase, Record, Verdict
 from learning.replay import recent
+from learning.standing import StandingFlags
 from learning.training import Recipe
 from learning.trigger import Due, Seen, due
 from learning.versions import current_of, versions
@@ -77,20 +78,26 @@ class _Patience:
     """Seconds, monotonic."""
 
 
-def next_phase(recipe: Recipe, view: View, now: float) -> tuple[Phase, Due] | None:
+def next_phase(recipe: Recipe, view: View, flags: int | None, now: float) -> tuple[Phase, Due] | None:
     """What the owner of a model does next: go on with an open job, start one that is due, or nothing. Pure of Kafka:
-    it reads the fold."""
+    it reads the fold.
+
+    flags   that came to stand since the last snapshot; None: nobody knows yet, and no job starts before
+    """
     learned = view.learned
     last = learned.jobs.get(recipe.name)
     if last is not None and last.phase in OPEN:
         return {Phase.SNAPSHOT: Phase.TRAINED, Phase.TRAINED: Phase.GATED, Phase.GATED: Phase.PUBLISHED}[
             last.phase
         ], Due.NO
+    if flags is None:
+        return None
     seen = Seen(
         labels=learned.labels.count(recipe.name),
         labels_at_last=0 if last is None else last.labels_seen,
         last_start=None if last is None else last.at.timestamp(),
         asked=recipe.name in learned.asked,
+        flags=flags,
     )
     why = due(recipe.trigger, seen, now)
     return None if why is Due.NO else (Phase.SNAPSHOT, why)
@@ -110,6 +117,7 @@ class RetrainingJob:
         self._kafka: Final = kafka
         self._watch: Final[Watch] = watch or (lambda model, phase, word: None)
         self._view: Final = View(kafka)
+        self._flags: Final = StandingFlags(recipes, kafka)
         self._member: Final = Member(kafka, group, JOBS, on_gain=self._view.catch_up, on_loss=self._forget)
         self._steps: dict[str, _Step] = {}
         self._patience: Final[dict[str, _Patience]] = {}
@@ -131,12 +139,14 @@ class RetrainingJob:
             while not self._stopping:
                 self._member.poll(POLL_SECONDS)
                 self._view.poll(0)
+                self._flags.poll()
                 self.advance()
                 self._measure(time.monotonic())
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._member.close()
             self._view.close()
+            self._flags.close()
 
     def _forget(self) -> None:
         self._steps = {model: step for model, step in self._steps.items() if self._member.owns(model)}
@@ -160,7 +170,8 @@ class RetrainingJob:
             if step is None:
                 if recipe.name in self._patience and time.monotonic() < self._patience[recipe.name].ask_at:
                     continue
-                found = next_phase(recipe, self._view, time.time())
+                flags = self._flags.since(recipe.name, self._view.learned.jobs.get(recipe.name))
+                found = next_phase(recipe, self._view, flags, time.time())
                 if found is not None:
                     self._begin(recipe, *found)
             elif step.result.done():
@@ -188,6 +199,7 @@ class RetrainingJob:
         return JobRecord(
             model=recipe.name, job=uuid.uuid4().hex if asked is None else asked.job, phase=Phase.SNAPSHOT, at=_now(),
             labels_seen=learned.labels.count(recipe.name), reason=why.value,
+            flags_read=self._flags.read_to(recipe.name, learned.jobs.get(recipe.name)),
         )  # fmt: skip
 
     def _snapshot(self, recipe: Recipe, job: JobRecord) -> JobRecord:

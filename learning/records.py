@@ -258,6 +258,8 @@ class JobRecord(Record):
     at: AwareDatetime
     labels_seen: int = 0
     """Labels in the snapshot; the trigger counts from here."""
+    flags_read: Mapping[int, int] = Field(default_factory=dict)
+    """By partition of the flags topic, the first offset that the snapshot has not seen; as `labels_seen`."""
     snapshot: ArtefactRef | None = None
     artefact: ArtefactRef | None = None
     gate: GateResult | None = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from assertions.core.flag import FlagState
 from learning.artefacts import FolderStore
 from learning.jobs import newest_jobs, told_of
 from learning.records import JobRecord, Label, LabelRequest, ModelVersion, Phase, TrainingSet, VersionState
@@ -85,6 +87,33 @@ def test_labels_become_a_promoted_version_that_names_each_of_them(desk: Desk) ->
     assert desk.versions()[1].labels == 30
     process.terminate()
     assert process.wait(WAIT_SECONDS_MAX) == 0
+
+
+def test_new_flags_start_a_job_and_none_counts_twice_after_a_kill(desk: Desk) -> None:
+    options = ("--new-labels", "1000", "--new-flags", "6")
+    desk.label(0, 20)
+    desk.flags(0, 5)
+    desk.flags(100, 20, state=FlagState.PROVISIONAL)
+    desk.flags(100, 10, state=FlagState.WITHDRAWN)
+    first = desk.start(*options)
+    time.sleep(5)
+    assert desk.job() is None, "five flags stand, and six are waited for"
+    desk.flags(5, 1)
+    desk.until(published(desk, 1), "a version after the sixth flag")
+    job = desk.job()
+    assert job is not None
+    assert (job.reason, sum(job.flags_read.values()) > 0) == ("flags", True)
+    first.kill()
+    first.wait(WAIT_SECONDS_MAX)
+
+    desk.start(*options)
+    desk.label(20, 1)
+    desk.flags(4, 7)
+    time.sleep(5)
+    assert len(desk.versions()) == 1, "of the seven flags two are known, and those of the first version are spent"
+    desk.flags(11, 1)
+    desk.until(published(desk, 2), "a version after six more flags")
+    assert [v.labels for v in desk.versions()] == [20, 21]
 
 
 @pytest.mark.chaos
