@@ -59,7 +59,12 @@ class Gathered:
         flags = dict.fromkeys([*(known.flags if known else ()), str(flag["id"])])
         severities = dict(known.severities) if known else {}
         severities[name] = max(severity, severities.get(name, 0.0))
-        self._found[example.id] = replace(example, severities=severities, flags=tuple(flags), features=features)
+        proposals = dict(known.proposals) if known else {}
+        if example.proposed is not None:
+            proposals[name] = example.proposed
+        self._found[example.id] = replace(
+            example, severities=severities, flags=tuple(flags), features=features, proposals=proposals
+        )
         if len(self._found) > POINTS_MAX:
             del self._found[next(iter(self._found))]
         return known is None or len(flags) > len(known.flags)

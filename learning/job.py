@@ -98,6 +98,7 @@ def next_phase(recipe: Recipe, view: View, flags: int | None, now: float) -> tup
         last_start=None if last is None else last.at.timestamp(),
         asked=recipe.name in learned.asked,
         flags=flags,
+        flags_teach=recipe.weak is not None,
     )
     why = due(recipe.trigger, seen, now)
     return None if why is Due.NO else (Phase.SNAPSHOT, why)
@@ -203,9 +204,10 @@ class RetrainingJob:
         )  # fmt: skip
 
     def _snapshot(self, recipe: Recipe, job: JobRecord) -> JobRecord:
-        """On the polling thread: the labels change there while records come in."""
+        """On the polling thread: labels and flags change there while records come in."""
         try:
-            reference, count = phases.snapshot(recipe, self._view.learned.labels, self._store)
+            flagged = self._flags.examples(recipe.name)
+            reference, count = phases.snapshot(recipe, self._view.learned.labels, self._store, flagged)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 what a recipe gives may raise anything

@@ -137,6 +137,8 @@ class TrainingSet(Record):
     examples: tuple[TrainingExample, ...]
     disagreements: tuple[Name, ...] = ()
     """Examples left out because labellers contradict each other."""
+    conflicts: tuple[Name, ...] = ()
+    """Examples on which weak rules contradict each other, whichever won."""
 
     @property
     def key(self) -> str:
@@ -226,6 +228,10 @@ class ModelVersion(Record):
     training_set_digest: Sha256
     labels: int = Field(ge=0)
     """How many labels of people went in."""
+    weak: int = Field(default=0, ge=0)
+    """How many examples have their class from rules alone."""
+    conflicts: int = Field(default=0, ge=0)
+    """On how many examples rules contradicted each other."""
     gate: GateResult
     parent: int | None = None
     job: str

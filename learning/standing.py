@@ -1,5 +1,5 @@
 """The standing flags of the models that look at flags, for the retraining job: how many came since a model's last
-snapshot.
+snapshot, and which examples they are about.
 
 They are counted by where they lie on their topic, so that no clock is compared with another, and a process that starts
 anew counts what the one before it would have.
@@ -8,11 +8,11 @@ anew counts what the one before it would have.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from learning.choosing import Choosing
+from learning.choosing import Choosing, Flagged
 from learning.flagreader import FlagReader
 from learning.gathering import POINTS_MAX, Gathered
 from learning.records import JobRecord
@@ -27,6 +27,10 @@ class Standing:
         # Only who chooses compares examples.
         self._gathered: Final = Gathered(model, replace(choosing, features=None))
         self._places: deque[tuple[int, int]] = deque(maxlen=POINTS_MAX)
+
+    @property
+    def examples(self) -> Collection[Flagged]:
+        return self._gathered.examples.values()
 
     def take(self, flag: Mapping[str, Any], place: tuple[int, int]) -> None:
         """A record of the flags topic, at this partition and offset."""
@@ -45,7 +49,11 @@ class StandingFlags:
     """Of all recipes; reads nothing where none looks at flags. Not thread-safe."""
 
     def __init__(self, recipes: Sequence[Recipe], kafka: KafkaSettings) -> None:
-        looking = {r.name: r.choosing for r in recipes if r.choosing is not None and r.trigger.new_flags is not None}
+        looking = {
+            r.name: r.choosing
+            for r in recipes
+            if r.choosing is not None and (r.weak is not None or r.trigger.new_flags is not None)
+        }
         self._models: Final = {name: Standing(name, choosing) for name, choosing in looking.items()}
         self._reader: Final = FlagReader(kafka, max(c.history_seconds for c in looking.values())) if looking else None
 
@@ -62,6 +70,10 @@ class StandingFlags:
         if not self._reader.is_caught_up:
             return None
         return self._models[model].since({} if last is None else last.flags_read)
+
+    def examples(self, model: str) -> Collection[Flagged]:
+        """What is flagged, for the snapshot of a model."""
+        return self._models[model].examples if model in self._models else ()
 
     def read_to(self, model: str, last: JobRecord | None) -> dict[int, int]:
         """`JobRecord.flags_read` of a snapshot of now; not before the last one's, whose process may have read more."""

@@ -25,6 +25,7 @@ from learning.gate import GatePolicy
 from learning.records import TrainingExample
 from learning.replay import Traffic
 from learning.trigger import TriggerPolicy
+from learning.weak import WeakLabels
 from streams.errors import ConfigError
 
 GROUP = "descant.trainers"
@@ -148,6 +149,8 @@ class Recipe:
     """(example, predicted class) -> severity; 0 abstains."""
     choosing: Choosing | None = None
     """Which flags are about this model, and how they become label requests; None: something else asks for labels."""
+    weak: WeakLabels | None = None
+    """Flags and functions that teach beside people; None: people alone do."""
     trigger: TriggerPolicy = field(default_factory=TriggerPolicy)
     gate: GatePolicy = field(default_factory=GatePolicy)
 

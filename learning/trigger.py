@@ -14,13 +14,13 @@ class TriggerPolicy:
     new_labels: int = 20
     """Labels since the last snapshot that start a job."""
     new_flags: int | None = None
-    """Flags of the model that came to stand since then and start one as well, if there is at least one new label too: a
-    model in trouble does not wait for all of them. None: flags start none."""
+    """Flags of the model that came to stand since then and start one as well, if there is anything new to learn from: a
+    label at least, or the flags themselves. None: flags start none."""
     cool_down_seconds: float = 60.0
     """Least time between two starts, so that a burst of labels is one job and a broken trainer does not
     spin."""
     every_seconds: float | None = None
-    """Also start after this long, if there is at least one new label."""
+    """Also start after this long, if there is anything new to learn from."""
     classes_min: int = 2
     per_class_min: int = 1
 
@@ -44,6 +44,8 @@ class Seen:
     asked: bool = False
     flags: int = 0
     """Those that came to stand since the last snapshot; a withdrawn one is none."""
+    flags_teach: bool = False
+    """The recipe learns from what flags propose."""
 
 
 def due(policy: TriggerPolicy, seen: Seen, now: float) -> Due:
@@ -55,10 +57,11 @@ def due(policy: TriggerPolicy, seen: Seen, now: float) -> Due:
     fresh = abs(seen.labels - seen.labels_at_last)
     if fresh >= policy.new_labels:
         return Due.LABELS
-    if policy.new_flags is not None and fresh and seen.flags >= policy.new_flags:
+    to_learn = bool(fresh or (seen.flags_teach and seen.flags))
+    if policy.new_flags is not None and to_learn and seen.flags >= policy.new_flags:
         return Due.FLAGS
     waited = float("inf") if seen.last_start is None else now - seen.last_start
-    if policy.every_seconds is not None and fresh and waited >= policy.every_seconds:
+    if policy.every_seconds is not None and to_learn and waited >= policy.every_seconds:
         return Due.SCHEDULE
     return Due.NO
 

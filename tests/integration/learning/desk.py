@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from confluent_kafka import Producer
 
-from assertions.core.flag import FlagState
+from assertions.core.flag import CorrectionRef, FlagState
 from assertions.processor.runner import ensure_shared
 from learning.flagreader import FLAGS
 from learning.records import Record
@@ -48,11 +48,18 @@ class LearningDesk:
         assert self._producer.flush(30) == 0
         assert not failed
 
-    def flags(self, first: int, count: int, *, assertion: str = "odd", state: FlagState = FlagState.STANDING) -> None:
+    def flags(
+        self, first: int, count: int, *, assertion: str = "odd", state: FlagState = FlagState.STANDING,
+        says: Callable[[float], str] | None = None,
+    ) -> None:  # fmt: skip
+        """`says`: the class that the flags' corrections propose."""
         for i in range(first, first + count):
-            name = f"{self.model}-{i}"
-            example = {"verdict": {"name": name, "x": (i * 17 % 40) / 40, "model": self.model}}
-            raised = flag(assertion, name, example, id=f"{assertion}-{name}", severity=1.0 + i, state=state)
+            name, x = f"{self.model}-{i}", (i * 17 % 40) / 40
+            example = {"verdict": {"name": name, "x": x, "model": self.model}}
+            correction = None if says is None else CorrectionRef(kind="modify", changes={"label": says(x)})
+            raised = flag(
+                assertion, name, example, id=f"{assertion}-{name}", severity=1.0 + i, state=state, correction=correction
+            )
             self._producer.produce(FLAGS, raised.to_bytes(), raised.subject)
         assert self._producer.flush(30) == 0
 

@@ -14,6 +14,7 @@ from assertions.core.flag import FlagState
 from learning.artefacts import FolderStore
 from learning.jobs import newest_jobs, told_of
 from learning.records import JobRecord, Label, LabelRequest, ModelVersion, Phase, TrainingSet, VersionState
+from learning.trace import trace
 from learning.view import TOPICS, topics
 from streams.testing import KafkaForTests
 from tests.integration.learning.desk import WAIT_SECONDS_MAX, LearningDesk
@@ -114,6 +115,41 @@ def test_new_flags_start_a_job_and_none_counts_twice_after_a_kill(desk: Desk) ->
     desk.flags(11, 1)
     desk.until(published(desk, 2), "a version after six more flags")
     assert [v.labels for v in desk.versions()] == [20, 21]
+
+
+def test_corrections_of_flags_teach_until_a_person_says_otherwise(desk: Desk) -> None:
+    options = ("--weak", "--new-flags", "6")
+    process = desk.start(*options)
+    desk.flags(0, 6, says=lambda x: "low")
+    desk.until(lambda: (job := desk.job()) is not None and job.phase is Phase.FAILED, "one class is refused")
+    told = desk.job()
+    assert told is not None
+    assert "learning.training.one-class" in (told.reason or "")
+    process.kill()
+    process.wait(WAIT_SECONDS_MAX)
+
+    desk.flags(6, 30, says=truth)
+    desk.flags(8, 1, assertion="loud", says=lambda x: "low" if truth(x) == "high" else "high")
+    desk.start(*options)
+    desk.until(published(desk, 1), "a version of what corrections say")
+    (version,) = desk.versions()
+    assert (version.labels, version.weak, version.conflicts) == (0, 35, 1)
+    examples = {e.id: e for e in TrainingSet.read(desk.store.get(version.training_set)).examples}
+    assert f"{desk.model}-8" not in examples, "two rules that nobody has checked contradict each other"
+    one = examples[f"{desk.model}-9"]
+    assert (one.value, one.rules, one.flags) == (truth(9 * 17 % 40 / 40), ("odd",), (f"odd-{one.id}",))
+    assert 0 < one.weight < 1
+    (walked,) = trace(desk.learned(), desk.store, f"odd-{one.id}")
+    assert (walked.example, walked.request, walked.rules, walked.versions) == (one.id, None, ("odd",), (version,))
+
+    desk.label(0, 10)
+    desk.until(published(desk, 2), "a version with labels")
+    version = desk.versions()[-1]
+    assert (version.labels, version.weak, version.conflicts) == (10, 26, 0)
+    examples = {e.id: e for e in TrainingSet.read(desk.store.get(version.training_set)).examples}
+    for i in range(10):
+        one = examples[f"{desk.model}-{i}"]
+        assert (one.value, one.rules, one.weight) == (truth(i * 17 % 40 / 40), (), 1.0)
 
 
 @pytest.mark.chaos

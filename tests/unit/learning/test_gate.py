@@ -120,6 +120,8 @@ POLICY = TriggerPolicy(new_labels=10, new_flags=50, cool_down_seconds=60, every_
         (Seen(21, 20, 100.0, flags=49), 161, Due.NO),
         (Seen(20, 20, 100.0, flags=50), 161, Due.NO),  # it would train on what it was trained on
         (Seen(21, 20, 100.0, flags=50), 130, Due.NO),  # cool-down
+        (Seen(20, 20, 100.0, flags=50, flags_teach=True), 161, Due.FLAGS),
+        (Seen(20, 20, 100.0, flags=1, flags_teach=True), 3701, Due.SCHEDULE),
     ],
 )
 def test_when_a_job_is_due(seen: Seen, now: float, expected: Due) -> None:
