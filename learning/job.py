@@ -196,11 +196,13 @@ class RetrainingJob:
 
     def _new_job(self, recipe: Recipe, why: Due) -> JobRecord:
         learned = self._view.learned
-        asked = learned.asked.get(recipe.name)
+        asked, last = learned.asked.get(recipe.name), learned.jobs.get(recipe.name)
+        served = asked.job if asked is not None else last.served if last is not None else None
         return JobRecord(
             model=recipe.name, job=uuid.uuid4().hex if asked is None else asked.job, phase=Phase.SNAPSHOT, at=_now(),
+            served=served,
             labels_seen=learned.labels.count(recipe.name), reason=why.value,
-            flags_read=self._flags.read_to(recipe.name, learned.jobs.get(recipe.name)),
+            flags_read=self._flags.read_to(recipe.name, last),
         )  # fmt: skip
 
     def _snapshot(self, recipe: Recipe, job: JobRecord) -> JobRecord:

@@ -262,6 +262,9 @@ class JobRecord(Record):
     job: Name
     phase: Phase
     at: AwareDatetime
+    served: str | None = None
+    """The newest request by hand that this job, or one before it, has served: it has a key and thus a partition of its
+    own, and may be read after the journal."""
     labels_seen: int = 0
     """Labels in the snapshot; the trigger counts from here."""
     flags_read: Mapping[int, int] = Field(default_factory=dict)

@@ -152,6 +152,19 @@ def test_corrections_of_flags_teach_until_a_person_says_otherwise(desk: Desk) ->
         assert (one.value, one.rules, one.weight) == (truth(i * 17 % 40 / 40), (), 1.0)
 
 
+def test_a_request_by_hand_is_remembered_as_served_by_later_jobs(desk: Desk) -> None:
+    desk.label(0, 5)
+    desk.start()
+    desk.put(JobRecord(model=desk.model, job=f"{desk.model}-asked", phase=Phase.ASKED, at=NOON))
+    desk.until(published(desk, 1), "a version of five labels, by hand")
+    desk.label(5, 15)
+    desk.until(published(desk, 2), "a version by the trigger")
+    job = desk.job()
+    assert job is not None
+    assert (job.reason, job.served) == ("labels", f"{desk.model}-asked")
+    assert job.job != job.served
+
+
 @pytest.mark.chaos
 @pytest.mark.parametrize(
     "moment",
