@@ -14,7 +14,7 @@ pin() { # FILE EXTRA...
     echo "$file: $(grep -c == "$file") packages"
 }
 
-pin base factcheck-stages console
+pin base factcheck-stages console s3
 pin worker-cpu llamacpp
 pin assertions assertions factcheck-stages
 pin model gemma

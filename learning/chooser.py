@@ -66,7 +66,7 @@ class Chooser:
             while not self._stopping:
                 self._member.poll(POLL_SECONDS)
                 self._view.poll(0)
-                for flag in self._flags.read():
+                for _, flag in self._flags.read():
                     for gathered in self._gathered.values():
                         gathered.take(flag, time.monotonic())
                 if self._flags.is_caught_up:

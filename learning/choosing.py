@@ -35,6 +35,10 @@ class Flagged:
     entity: str | None = None
     model_version: int | None = None
     """The version that predicted it."""
+    proposed: str | None = None
+    """The class that this flag says is right, as by its correction. A recipe with `weak=` trains on it."""
+    proposals: Mapping[str, str] = field(default_factory=dict)
+    """By assertion, what its flags proposed."""
 
 
 UNTAUGHT_MAX: Final = 2_000
@@ -81,7 +85,7 @@ class Choosing:
 
     example: Callable[[Mapping[str, Any]], Flagged | None]
     """A standing flag, as the JSON of its record -> the example that it is about; None where that is of no use to this
-    model. Severities and flag ids are filled in. Several flags of one example give the same `id`."""
+    model. Severities, flag ids and proposals are filled in. Several flags of one example give the same `id`."""
     features: Callable[[JsonValue], Sequence[float]] | None = None
     """What makes two examples alike, so that a batch is diverse."""
     budget: int = 20

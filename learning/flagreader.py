@@ -32,10 +32,13 @@ class FlagReader:
         self._since: Final = time.time() - history_seconds
         self._lookup: Final = OffsetLookup(kafka, seconds_max=CALL_SECONDS, stable=True)
         self._behind: set[int] | None = None
-        """Partitions that were not read to their end yet; None: there is no topic."""
+        """Partitions that were not read to their end yet; None: no topic was found."""
+        self._is_missing = False
         self._ends: Final[dict[int, int]] = {}
         """Of each partition, where it ended when it was found; an end that moves on all the time is never told of."""
         self._looked = 0.0
+        self.position: Final[dict[int, int]] = {}
+        """By partition, the offset after the last record that was read."""
         self.unreadable = 0
         """Records that are no JSON object."""
         self._consumer: Final = Consumer(
@@ -52,11 +55,12 @@ class FlagReader:
     @property
     def is_caught_up(self) -> bool:
         """Whether every partition was read to what was its end at some time: a choice before that would be one among
-        half of the flags."""
-        return self._behind is not None and not self._behind
+        half of the flags. Without a topic there are none."""
+        return self._is_missing if self._behind is None else not self._behind
 
-    def read(self) -> Iterator[Mapping[str, Any]]:
-        """What has come; does not wait. Raises BrokerError where the topic cannot be read."""
+    def read(self) -> Iterator[tuple[tuple[int, int], Mapping[str, Any]]]:
+        """What has come, with its partition and offset; does not wait. Raises BrokerError where the topic cannot be
+        read."""
         if self._behind is None:
             self._behind = self._found()
         if self._behind is None:
@@ -68,12 +72,14 @@ class FlagReader:
                 if error.code() != KafkaError._PARTITION_EOF and not error.retriable():
                     raise BrokerError(f"topic {FLAGS!r} cannot be read: {error.str()}.")
                 continue
+            place = (message.partition() or 0, message.offset() or 0)
+            self.position[place[0]] = place[1] + 1
             try:
                 flag = json.loads(message.value() or b"")
             except ValueError:
                 flag = None
             if isinstance(flag, dict):
-                yield flag
+                yield place, flag
             else:
                 self.unreadable += 1
 
@@ -83,10 +89,12 @@ class FlagReader:
             return None
         self._looked = time.monotonic()
         try:
-            return self._assigned()
+            found = self._assigned()
         except KafkaException as error:
             log.warning("cannot look for flags; will try again", reason=error.args[0].str())
             return None
+        self._is_missing = found is None
+        return found
 
     def _assigned(self) -> set[int] | None:
         known = self._consumer.list_topics(timeout=CALL_SECONDS).topics.get(FLAGS)

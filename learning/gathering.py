@@ -36,12 +36,12 @@ class Gathered:
     def examples(self) -> Mapping[str, Flagged]:
         return self._found
 
-    def take(self, flag: Mapping[str, Any], now: float) -> None:
+    def take(self, flag: Mapping[str, Any], now: float) -> bool:
         """A record of the flags topic; it may come again. Only a standing flag counts: one that may yet be withdrawn
-        would ask people about something that never was an answer."""
+        would ask people about something that never was an answer. Returns whether it is one more of this model."""
         try:
             if flag["data"]["state"] != "standing":
-                return
+                return False
             name, severity = str(flag["data"]["assertion"]["name"]), float(flag["data"]["severity"])
             example = self._choosing.example(flag)
             features = None
@@ -50,18 +50,24 @@ class Gathered:
         except Exception as error:  # noqa: BLE001 the user's function may raise anything; the other flags go on
             self.unusable += 1
             self._tell(flag, type(error).__name__)
-            return
+            return False
         if example is None or not (math.isfinite(severity) and severity > 0):
-            return
+            return False
         known = self._found.pop(example.id, None)
         if known is None:
             self.newest_at = now
         flags = dict.fromkeys([*(known.flags if known else ()), str(flag["id"])])
         severities = dict(known.severities) if known else {}
         severities[name] = max(severity, severities.get(name, 0.0))
-        self._found[example.id] = replace(example, severities=severities, flags=tuple(flags), features=features)
+        proposals = dict(known.proposals) if known else {}
+        if example.proposed is not None:
+            proposals[name] = example.proposed
+        self._found[example.id] = replace(
+            example, severities=severities, flags=tuple(flags), features=features, proposals=proposals
+        )
         if len(self._found) > POINTS_MAX:
             del self._found[next(iter(self._found))]
+        return known is None or len(flags) > len(known.flags)
 
     def _tell(self, flag: Mapping[str, Any], reason: str) -> None:
         """Once for each assertion and reason: on a busy topic it may be every second flag."""

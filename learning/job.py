@@ -20,13 +20,14 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaException
 
-from learning import phases
+from learning import gauges, phases
 from learning.artefacts import Store
 from learning.errors import StoreError, TrainingError
 from learning.journal import RETRAINING
 from learning.member import Member
 from learning.records import JOBS, JobRecord, ModelVersion, Phase, Record, Verdict
 from learning.replay import recent
+from learning.standing import StandingFlags
 from learning.training import Recipe
 from learning.trigger import Due, Seen, due
 from learning.versions import current_of, versions
@@ -77,20 +78,27 @@ class _Patience:
     """Seconds, monotonic."""
 
 
-def next_phase(recipe: Recipe, view: View, now: float) -> tuple[Phase, Due] | None:
+def next_phase(recipe: Recipe, view: View, flags: int | None, now: float) -> tuple[Phase, Due] | None:
     """What the owner of a model does next: go on with an open job, start one that is due, or nothing. Pure of Kafka:
-    it reads the fold."""
+    it reads the fold.
+
+    flags   that came to stand since the last snapshot; None: nobody knows yet, and no job starts before
+    """
     learned = view.learned
     last = learned.jobs.get(recipe.name)
     if last is not None and last.phase in OPEN:
         return {Phase.SNAPSHOT: Phase.TRAINED, Phase.TRAINED: Phase.GATED, Phase.GATED: Phase.PUBLISHED}[
             last.phase
         ], Due.NO
+    if flags is None:
+        return None
     seen = Seen(
         labels=learned.labels.count(recipe.name),
         labels_at_last=0 if last is None else last.labels_seen,
         last_start=None if last is None else last.at.timestamp(),
         asked=recipe.name in learned.asked,
+        flags=flags,
+        flags_teach=recipe.weak is not None,
     )
     why = due(recipe.trigger, seen, now)
     return None if why is Due.NO else (Phase.SNAPSHOT, why)
@@ -110,6 +118,7 @@ class RetrainingJob:
         self._kafka: Final = kafka
         self._watch: Final[Watch] = watch or (lambda model, phase, word: None)
         self._view: Final = View(kafka)
+        self._flags: Final = StandingFlags(recipes, kafka)
         self._member: Final = Member(kafka, group, JOBS, on_gain=self._view.catch_up, on_loss=self._forget)
         self._steps: dict[str, _Step] = {}
         self._patience: Final[dict[str, _Patience]] = {}
@@ -131,12 +140,14 @@ class RetrainingJob:
             while not self._stopping:
                 self._member.poll(POLL_SECONDS)
                 self._view.poll(0)
+                self._flags.poll()
                 self.advance()
                 self._measure(time.monotonic())
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._member.close()
             self._view.close()
+            self._flags.close()
 
     def _forget(self) -> None:
         self._steps = {model: step for model, step in self._steps.items() if self._member.owns(model)}
@@ -149,6 +160,7 @@ class RetrainingJob:
         for recipe in self._recipes:
             metrics.LABELS.labels(recipe.name).set(labels.count(recipe.name))
             metrics.LABELS_PENDING.labels(recipe.name).set(len(labels.pending(recipe.name)))
+        gauges.show(self._view.learned, (recipe.name for recipe in self._recipes))
 
     def advance(self) -> None:
         """One look at each owned model: take a finished phase in, or begin the next."""
@@ -159,7 +171,8 @@ class RetrainingJob:
             if step is None:
                 if recipe.name in self._patience and time.monotonic() < self._patience[recipe.name].ask_at:
                     continue
-                found = next_phase(recipe, self._view, time.time())
+                flags = self._flags.since(recipe.name, self._view.learned.jobs.get(recipe.name))
+                found = next_phase(recipe, self._view, flags, time.time())
                 if found is not None:
                     self._begin(recipe, *found)
             elif step.result.done():
@@ -183,16 +196,20 @@ class RetrainingJob:
 
     def _new_job(self, recipe: Recipe, why: Due) -> JobRecord:
         learned = self._view.learned
-        asked = learned.asked.get(recipe.name)
+        asked, last = learned.asked.get(recipe.name), learned.jobs.get(recipe.name)
+        served = asked.job if asked is not None else last.served if last is not None else None
         return JobRecord(
             model=recipe.name, job=uuid.uuid4().hex if asked is None else asked.job, phase=Phase.SNAPSHOT, at=_now(),
+            served=served,
             labels_seen=learned.labels.count(recipe.name), reason=why.value,
+            flags_read=self._flags.read_to(recipe.name, last),
         )  # fmt: skip
 
     def _snapshot(self, recipe: Recipe, job: JobRecord) -> JobRecord:
-        """On the polling thread: the labels change there while records come in."""
+        """On the polling thread: labels and flags change there while records come in."""
         try:
-            reference, count = phases.snapshot(recipe, self._view.learned.labels, self._store)
+            flagged = self._flags.examples(recipe.name)
+            reference, count = phases.snapshot(recipe, self._view.learned.labels, self._store, flagged)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 what a recipe gives may raise anything

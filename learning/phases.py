@@ -7,40 +7,67 @@ journal (learning/job.py) says which one counts.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import structlog
 from pydantic import JsonValue
 
 from learning.artefacts import Store
+from learning.choosing import Flagged
 from learning.errors import TrainingError
 from learning.gate import Answers, judge, refuse_leakage
 from learning.labels import Labels
-from learning.records import ArtefactRef, GateResult, ModelVersion, TrainingSet
+from learning.records import ArtefactRef, GateResult, ModelVersion, TrainingExample, TrainingSet
 from learning.training import Predictor, Recipe
 from learning.trigger import refuse_unfit
+from learning.weak import WeakExamples, weak_examples
 from streams.errors import DescantError
 
 TIMED = 50
 """Examples over which latency is measured."""
 
+log = structlog.get_logger(__name__)
 
-def snapshot(recipe: Recipe, labels: Labels, store: Store) -> tuple[ArtefactRef, int]:
-    """Freeze the training set: the recipe's start and every agreed label, without the held-out examples.
+
+def snapshot(recipe: Recipe, labels: Labels, store: Store, flagged: Iterable[Flagged] = ()) -> tuple[ArtefactRef, int]:
+    """Freeze the training set: the recipe's start, every agreed label, and what its weak labels say of the other
+    examples, those that are `flagged` among them; without the held-out examples.
 
     Returns its reference and how many labels stood. Raises TrainingError for an empty or one-class set, LeakageError
     where the start shares a request or an entity with the held-out set.
     """
     held_out = tuple(recipe.held_out())
+    held = {e.id for e in held_out}
     requests, entities = {e.request for e in held_out} - {None}, {e.entity for e in held_out} - {None}
-    labelled = labels.training_set(recipe.name, without={e.id for e in held_out})
+
+    def is_ours(example: TrainingExample | Flagged) -> bool:
+        return example.id not in held and example.request not in requests and example.entity not in entities
+
+    labelled = labels.training_set(recipe.name, without=held)
     # A label may be asked for what the gate holds: it then serves the gate's side alone, instead of stopping the job.
-    ours = tuple(e for e in labelled.examples if e.request not in requests and e.entity not in entities)
+    ours = tuple(filter(is_ours, labelled.examples))
     start = tuple(e for e in recipe.start() if e.id not in {o.id for o in ours})
-    examples = labelled.model_copy(update={"examples": (*start, *ours)})
+    weak = WeakExamples((), (), 0)
+    if recipe.weak is not None:
+        found = filter(is_ours, (*recipe.weak.examples(), *flagged))
+        weak = weak_examples(
+            recipe.weak, found, recipe.classes, ours, {*labelled.disagreements, *(e.id for e in start)}
+        )
+        _tell(recipe, weak)
+    examples = labelled.model_copy(
+        update={"examples": (*start, *ours, *weak.examples), "conflicts": tuple(c.example for c in weak.conflicts)}
+    )
     refuse_unfit(recipe.trigger, examples)
     refuse_leakage(examples.examples, held_out)
     return store.put(recipe.name, examples.encoded(), format="json"), labels.count(recipe.name)
+
+
+def _tell(recipe: Recipe, weak: WeakExamples) -> None:
+    log.info(
+        "weak labels", model=recipe.name, examples=len(weak.examples), conflicts=len(weak.conflicts),
+        doubtful=weak.doubtful, rules={name: f"{t.right} of {t.judged} right" for name, t in weak.trusted.items()},
+    )  # fmt: skip
 
 
 def train(recipe: Recipe, snapshot: ArtefactRef, current: ModelVersion | None, store: Store) -> ArtefactRef:

@@ -137,6 +137,8 @@ class TrainingSet(Record):
     examples: tuple[TrainingExample, ...]
     disagreements: tuple[Name, ...] = ()
     """Examples left out because labellers contradict each other."""
+    conflicts: tuple[Name, ...] = ()
+    """Examples on which weak rules contradict each other, whichever won."""
 
     @property
     def key(self) -> str:
@@ -226,6 +228,10 @@ class ModelVersion(Record):
     training_set_digest: Sha256
     labels: int = Field(ge=0)
     """How many labels of people went in."""
+    weak: int = Field(default=0, ge=0)
+    """How many examples have their class from rules alone."""
+    conflicts: int = Field(default=0, ge=0)
+    """On how many examples rules contradicted each other."""
     gate: GateResult
     parent: int | None = None
     job: str
@@ -256,8 +262,13 @@ class JobRecord(Record):
     job: Name
     phase: Phase
     at: AwareDatetime
+    served: str | None = None
+    """The newest request by hand that this job, or one before it, has served: it has a key and thus a partition of its
+    own, and may be read after the journal."""
     labels_seen: int = 0
     """Labels in the snapshot; the trigger counts from here."""
+    flags_read: Mapping[int, int] = Field(default_factory=dict)
+    """By partition of the flags topic, the first offset that the snapshot has not seen; as `labels_seen`."""
     snapshot: ArtefactRef | None = None
     artefact: ArtefactRef | None = None
     gate: GateResult | None = None

@@ -25,6 +25,8 @@ from learning.gate import GatePolicy
 from learning.records import TrainingExample
 from learning.replay import Traffic
 from learning.trigger import TriggerPolicy
+from learning.weak import WeakLabels
+from streams.errors import ConfigError
 
 GROUP = "descant.trainers"
 
@@ -146,9 +148,19 @@ class Recipe:
     assertions: Mapping[str, Callable[[JsonValue, str], float]] = field(default_factory=dict)
     """(example, predicted class) -> severity; 0 abstains."""
     choosing: Choosing | None = None
-    """How flags become label requests; None: something else asks for labels."""
+    """Which flags are about this model, and how they become label requests; None: something else asks for labels."""
+    weak: WeakLabels | None = None
+    """Flags and functions that teach beside people; None: people alone do."""
     trigger: TriggerPolicy = field(default_factory=TriggerPolicy)
     gate: GatePolicy = field(default_factory=GatePolicy)
+
+    def __post_init__(self) -> None:
+        if self.trigger.new_flags is not None and self.choosing is None:
+            raise ConfigError(
+                f"recipe {self.name!r} has a trigger on flags and does not say which are its own. Give it "
+                "`choosing=Choosing(...)`.",
+                code="learning.recipe",
+            )
 
 
 def trainer(name: str) -> Trainer:

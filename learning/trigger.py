@@ -1,4 +1,4 @@
-"""When a model is retrained: enough new labels, a schedule, or a person; never too soon, never in vain."""
+"""When a model is retrained: enough new labels or flags, a schedule, or a person; never too soon, never in vain."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from learning.records import TrainingSet
 class TriggerPolicy:
     new_labels: int = 20
     """Labels since the last snapshot that start a job."""
+    new_flags: int | None = None
+    """Flags of the model that came to stand since then and start one as well, if there is anything new to learn from: a
+    label at least, or the flags themselves. None: flags start none."""
     cool_down_seconds: float = 60.0
     """Least time between two starts, so that a burst of labels is one job and a broken trainer does not
     spin."""
     every_seconds: float | None = None
-    """Also start after this long, if there is at least one new label."""
+    """Also start after this long, if there is anything new to learn from."""
     classes_min: int = 2
     per_class_min: int = 1
 
@@ -25,6 +28,7 @@ class TriggerPolicy:
 class Due(enum.StrEnum):
     NO = "no"
     LABELS = "labels"
+    FLAGS = "flags"
     SCHEDULE = "schedule"
     BY_HAND = "by-hand"
 
@@ -38,6 +42,10 @@ class Seen:
     last_start: float | None
     """Seconds, on the clock of `now`; None where no job ever ran."""
     asked: bool = False
+    flags: int = 0
+    """Those that came to stand since the last snapshot; a withdrawn one is none."""
+    flags_teach: bool = False
+    """The recipe learns from what flags propose."""
 
 
 def due(policy: TriggerPolicy, seen: Seen, now: float) -> Due:
@@ -49,8 +57,11 @@ def due(policy: TriggerPolicy, seen: Seen, now: float) -> Due:
     fresh = abs(seen.labels - seen.labels_at_last)
     if fresh >= policy.new_labels:
         return Due.LABELS
+    to_learn = bool(fresh or (seen.flags_teach and seen.flags))
+    if policy.new_flags is not None and to_learn and seen.flags >= policy.new_flags:
+        return Due.FLAGS
     waited = float("inf") if seen.last_start is None else now - seen.last_start
-    if policy.every_seconds is not None and fresh and waited >= policy.every_seconds:
+    if policy.every_seconds is not None and to_learn and waited >= policy.every_seconds:
         return Due.SCHEDULE
     return Due.NO
 

@@ -31,6 +31,8 @@ def versions(job: JobRecord, known: Sequence[ModelVersion], now: datetime, store
         training_set=job.snapshot,
         training_set_digest=examples.digest,
         labels=sum(len(e.labels) for e in examples.examples),
+        weak=sum(bool(e.rules) for e in examples.examples),
+        conflicts=len(examples.conflicts),
         gate=job.gate,
         parent=None if current is None else current.version,
         job=job.job,

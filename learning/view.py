@@ -89,13 +89,10 @@ class Learned:
             self.versions.setdefault(version.name, {})[version.version] = version
         elif topic == JOBS:
             job = JobRecord.read(value)
-            if job.phase is Phase.ASKED:
-                self.asked[job.model] = job
-                return
-            asked = self.asked.get(job.model)
-            if asked is not None and asked.job == job.job:
+            (self.asked if job.phase is Phase.ASKED else self.jobs)[job.model] = job
+            asked, last = self.asked.get(job.model), self.jobs.get(job.model)
+            if asked is not None and last is not None and asked.job in {last.job, last.served}:
                 del self.asked[job.model]
-            self.jobs[job.model] = job
 
     @property
     def models(self) -> set[str]:

@@ -1,20 +1,22 @@
 """Weak supervision: what rules say of unlabelled examples becomes weighted training examples that name their
 rules.
 
-A rule is a correction of a consistency assertion, or a function that a user wrote. Its word counts by its
-measured precision, on the few examples that people have labelled; a rule that nobody has checked counts by
-the prior.
+A rule is an assertion whose flags propose a class, as by a correction, or a function that a user wrote. Its word counts
+by its measured precision, on the few examples that people have labelled; a rule that nobody has checked counts by the
+prior.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pydantic import JsonValue
 
+from learning.choosing import Flagged
+from learning.errors import TrainingError
 from learning.records import TrainingExample
 
 PRIOR = (2.0, 1.0)
@@ -23,6 +25,16 @@ user rules on 90 % and more, so two thirds, held weakly, is neither trust nor di
 LIKELY = 0.6
 """Least probability of the winning class; below it the rules' disagreement is reported and nothing is trained
 on it."""
+
+
+@dataclass(frozen=True)
+class WeakLabels:
+    """What a recipe learns from beside people: what flags propose (`Flagged.proposed`), and its own functions."""
+
+    rules: Mapping[str, Callable[[JsonValue], str | None]] = field(default_factory=dict)
+    """By name: an example -> its class, None where the rule cannot tell."""
+    examples: Callable[[], Sequence[Flagged]] = tuple
+    """What the rules look at beside flagged examples: recorded ones that nobody has labelled."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,44 @@ class WeakExamples:
     conflicts: tuple[Conflict, ...]
     doubtful: int
     """Examples without a conflict whose only rules are not trusted enough."""
+    trusted: Mapping[str, Trust] = field(default_factory=dict)
+    """By rule, what it was weighed by; a rule that is not here, by the prior."""
+
+
+def weak_examples(
+    weak: WeakLabels, found: Iterable[Flagged], classes: Sequence[str], people: Sequence[TrainingExample],
+    without: Collection[str] = (),
+) -> WeakExamples:  # fmt: skip
+    """What the rules say of examples that nobody labelled, each with the flags that it was found by.
+
+    found    flagged examples, and those of `weak`; of two with one id the later counts
+    people   what people agree on: each rule's precision is measured there, and no rule overrides it
+    without  ids of further examples that are no rule's to decide
+    Raises   TrainingError for a function that says a class which the model does not have; whatever else it raises
+    """
+    points = {e.id: Flagged(e.id, e.example) for e in people} | {e.id: e for e in found}
+    proposals = [word for point in points.values() for word in _words(weak, point, classes)]
+    truth = {e.id: e.value for e in people}
+    examples = {name: point.example for name, point in points.items()}
+    made = resolve(proposals, examples, classes, trust(proposals, truth), labelled={*truth, *without})
+    origin = ("flags", "request", "entity")
+    rows = (row.model_copy(update={n: getattr(points[row.id], n) for n in origin}) for row in made.examples)
+    return replace(made, examples=tuple(rows))
+
+
+def _words(weak: WeakLabels, point: Flagged, classes: Sequence[str]) -> Iterator[Proposal]:
+    # A correction may be of something else than the class, or name one that only another model has.
+    yield from (Proposal(point.id, name, value) for name, value in point.proposals.items() if value in classes)
+    for name, rule in weak.rules.items():
+        value = rule(point.example)
+        if value is None:
+            continue
+        if value not in classes:
+            raise TrainingError(
+                f"rule {name!r} says a class that is none of {', '.join(classes)}. Let it say one of them, or None.",
+                code="learning.weak.class",
+            )
+        yield Proposal(point.id, name, value)
 
 
 def trust(proposals: Iterable[Proposal], truth: Mapping[str, str]) -> dict[str, Trust]:
@@ -117,7 +167,7 @@ def resolve(
                     id=example, example=examples[example], value=value, weight=weight, rules=tuple(by_class[value])
                 )
             )
-    return WeakExamples(tuple(rows), tuple(conflicts), doubtful)
+    return WeakExamples(tuple(rows), tuple(conflicts), doubtful, dict(trusted or {}))
 
 
 def _winner(words: Mapping[str, str], classes: Sequence[str], trusted: Mapping[str, Trust]) -> tuple[str, float]:

@@ -51,7 +51,8 @@ def run_job(
     log_format: Logs = None,
     as_json: AsJson = False,
 ) -> None:
-    """Retrain these models as labels come, until Ctrl-C or SIGTERM. Start several: each model has one job at a time.
+    """Retrain these models as labels and flags come, until Ctrl-C or SIGTERM. Start several: each model has one job at
+    a time.
 
     Examples: descant learn run mine:recipe · descant learn run mine:recipe --store s3://models/team-a
     """

@@ -48,7 +48,7 @@ def list_models(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def diff(model: str, first: int, second: int, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
-    """Compare two versions: data, accuracy, recall by class, assertion rates.
+    """Compare two versions: labels, weak examples and conflicts of rules, accuracy, recall by class, assertion rates.
 
     Example: descant models diff verifier 1 2
     """
@@ -70,6 +70,8 @@ def _difference(a: ModelVersion, b: ModelVersion) -> dict[str, tuple[Any, Any]]:
     lines: dict[str, tuple[Any, Any]] = {
         "state": (a.state.value, b.state.value),
         "labels": (a.labels, b.labels),
+        "weak examples": (a.weak, b.weak),
+        "conflicts of rules": (a.conflicts, b.conflicts),
         "training set": (a.training_set_digest[:12], b.training_set_digest[:12]),
         "accuracy": (round(a.gate.accuracy.value, 4), round(b.gate.accuracy.value, 4)),
     }

@@ -20,7 +20,7 @@ def command(
     bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Follow a flag to its label request, labels, training set and model versions.
+    """Follow a flag to its label request and labels, or the rules that spoke instead, training set and model versions.
 
     Example: descant trace EXAMPLE_ID --store artefacts
     """
@@ -36,8 +36,12 @@ def command(
         print_json(
             [
                 {
-                    "request": t.request.model_dump(mode="json"),
+                    "example": t.example,
+                    "model": t.model,
+                    "flags": list(t.flags),
+                    "request": None if t.request is None else t.request.model_dump(mode="json"),
                     "labels": [label.model_dump(mode="json") for label in t.labels],
+                    "rules": list(t.rules),
                     "versions": [v.version for v in t.versions],
                 }
                 for t in found
@@ -45,11 +49,14 @@ def command(
         )
         return
     for t in found:
-        typer.echo(f"flags      {', '.join(t.request.flags) or 'none'}")
-        typer.echo(f"request    {t.request.id} for {t.request.model}, by {t.request.selector}, round {t.request.round}")
+        typer.echo(f"flags      {', '.join(t.flags) or 'none'}")
+        asked = "nobody was asked" if t.request is None else f"by {t.request.selector}, round {t.request.round}"
+        typer.echo(f"request    {t.example} for {t.model}, {asked}")
         for label in t.labels:
             typer.echo(
                 f"label      {label.value} by {label.labeller} ({label.source.value}), {label.labelled_at:%F %T}"
             )
+        if t.rules:
+            typer.echo(f"rules      {', '.join(t.rules)}")
         for v in t.versions:
             typer.echo(f"version    {v.name} {v.version}, {v.state.value}; training set {v.training_set_digest[:12]}")

@@ -6,30 +6,21 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 import confluent_kafka
 
-from learning.choosing import Choosing, Flagged
+from learning.choosing import Choosing
 from learning.training import Recipe
 from streams.settings import KafkaSettings
-from tests.integration.learning.retrainer import CLASSES, features, recipe
+from tests.integration.learning.retrainer import CLASSES, features, of_flag, recipe
 
 BUDGET = 8
-
-
-def example(model: str, flag: Mapping[str, Any]) -> Flagged | None:
-    said = flag["data"]["example"]["verdict"]
-    if said.get("model") != model:
-        return None  # other tests flag on the same Kafka
-    return Flagged(said["name"], {"x": said["x"]}, predicted="low", uncertainty=0.5, request=flag["subject"])
 
 
 def choosing_recipe(model: str, *, quiet_seconds: float = 3_600.0) -> Recipe:
     made = recipe(model)
     how = Choosing(
-        lambda flag: example(model, flag), features=features, budget=BUDGET, points_min=20, quiet_seconds=quiet_seconds
+        lambda flag: of_flag(model, flag), features=features, budget=BUDGET, points_min=20, quiet_seconds=quiet_seconds
     )
     return Recipe(model, CLASSES, made.trainer, choosing=how)
 

@@ -10,11 +10,15 @@ from typing import ClassVar
 
 from confluent_kafka import Producer
 
+from assertions.core.flag import CorrectionRef, FlagState
+from assertions.processor.runner import ensure_shared
+from learning.flagreader import FLAGS
 from learning.records import Record
 from learning.view import Learned, View, topics
 from streams.runtime.topics import ensure_topics
 from streams.settings import KafkaSettings
 from streams.testing import KafkaForTests
+from tests.console.records import flag
 
 WAIT_SECONDS_MAX = 240.0
 
@@ -28,6 +32,7 @@ class LearningDesk:
     def __init__(self, kafka: KafkaForTests) -> None:
         self.settings = KafkaSettings(bootstrap=kafka.bootstrap)
         ensure_topics(self.settings, topics())
+        ensure_shared(self.settings)
         self.model = kafka.unique("model")
         self.group = kafka.unique(self.module)
         self._view = View(self.settings)
@@ -42,6 +47,21 @@ class LearningDesk:
             )
         assert self._producer.flush(30) == 0
         assert not failed
+
+    def flags(
+        self, first: int, count: int, *, assertion: str = "odd", state: FlagState = FlagState.STANDING,
+        says: Callable[[float], str] | None = None,
+    ) -> None:  # fmt: skip
+        """`says`: the class that the flags' corrections propose."""
+        for i in range(first, first + count):
+            name, x = f"{self.model}-{i}", (i * 17 % 40) / 40
+            example = {"verdict": {"name": name, "x": x, "model": self.model}}
+            correction = None if says is None else CorrectionRef(kind="modify", changes={"label": says(x)})
+            raised = flag(
+                assertion, name, example, id=f"{assertion}-{name}", severity=1.0 + i, state=state, correction=correction
+            )
+            self._producer.produce(FLAGS, raised.to_bytes(), raised.subject)
+        assert self._producer.flush(30) == 0
 
     def start(self, *options: str) -> subprocess.Popen[bytes]:
         command = [

@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from pydantic import JsonValue
 from sklearn.linear_model import LogisticRegression
 
 from learning.artefacts import FolderStore
+from learning.choosing import Choosing, Flagged
 from learning.errors import StoreError
 from learning.records import Phase, TrainingExample
 from learning.training import Recipe, SklearnTrainer
 from learning.trigger import TriggerPolicy
+from learning.weak import WeakLabels
 from streams.settings import KafkaSettings
 
 CLASSES = ("low", "high")
@@ -38,6 +40,17 @@ def held_out() -> Sequence[TrainingExample]:
         TrainingExample(id=f"held-{i}", example={"x": i / 100}, value=truth(i / 100), request=f"held-{i}")
         for i in range(100)
     ]
+
+
+def of_flag(model: str, flag: Mapping[str, Any]) -> Flagged | None:
+    said = flag["data"]["example"]["verdict"]
+    if said.get("model") != model:
+        return None  # other tests flag on the same Kafka
+    changes = flag["data"].get("correction", {}).get("changes", {})
+    return Flagged(
+        said["name"], {"x": said["x"]}, predicted="low", uncertainty=0.5, request=flag["subject"],
+        proposed=changes.get("label"),
+    )  # fmt: skip
 
 
 class Broken:
@@ -65,13 +78,16 @@ class Unreadable(Broken):
 TRAINERS = {"fit": Broken, "load": Unreadable}
 
 
-def recipe(name: str, *, new_labels: int = 10, broken: str | None = None) -> Recipe:
+def recipe(
+    name: str, *, new_labels: int = 10, new_flags: int | None = None, weak: bool = False, broken: str | None = None
+) -> Recipe:
     trainer = SklearnTrainer(LogisticRegression(C=100.0), features) if broken is None else TRAINERS[broken]()
     return Recipe(
         name, CLASSES, trainer,  # type: ignore[arg-type]
         held_out=held_out, replay=lambda: [{"x": i / 50} for i in range(50)],
         assertions={"high-is-above-half": lambda e, p: float((p == "high") != (features(e)[0] > 0.5))},
-        trigger=TriggerPolicy(new_labels=new_labels, cool_down_seconds=0.0),
+        choosing=Choosing(lambda flag: of_flag(name, flag)), weak=WeakLabels() if weak else None,
+        trigger=TriggerPolicy(new_labels=new_labels, new_flags=new_flags, cool_down_seconds=0.0),
     )  # fmt: skip
 
 
@@ -86,6 +102,8 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--group", required=True)
     parser.add_argument("--new-labels", type=int, default=10)
+    parser.add_argument("--new-flags", type=int)
+    parser.add_argument("--weak", action="store_true")
     parser.add_argument("--broken", choices=TRAINERS)
     parser.add_argument("--away", type=int, default=0, help="so many calls of the store fail first")
     parser.add_argument("--die", help="PHASE:begins, PHASE:done, PHASE:stored or PHASE:uncommitted")
@@ -126,10 +144,13 @@ def main() -> None:
         if now.value == phase and word == moment:
             die()
 
-    job = RetrainingJob(
-        [recipe(options.model, new_labels=options.new_labels, broken=options.broken)], DyingStore(options.store),
-        KafkaSettings(bootstrap=options.bootstrap), watch=watch, group=options.group,
+    made = recipe(
+        options.model, new_labels=options.new_labels, new_flags=options.new_flags, weak=options.weak,
+        broken=options.broken,
     )  # fmt: skip
+    job = RetrainingJob(
+        [made], DyingStore(options.store), KafkaSettings(bootstrap=options.bootstrap), watch=watch, group=options.group
+    )
     signal.signal(signal.SIGTERM, lambda *_: job.stop())
     job.run()
 

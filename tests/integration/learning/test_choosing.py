@@ -10,11 +10,8 @@ from datetime import UTC, datetime
 import pytest
 
 from assertions.core.flag import FlagState
-from assertions.processor.runner import ensure_shared
-from learning.flagreader import FLAGS
 from learning.records import Label, LabelRequest, LabelSource
 from streams.testing import KafkaForTests
-from tests.console.records import flag
 from tests.integration.learning.choosing import BUDGET
 from tests.integration.learning.desk import WAIT_SECONDS_MAX, LearningDesk
 from tests.integration.learning.retrainer import truth
@@ -26,18 +23,6 @@ class Traffic(LearningDesk):
     """Flags and labels in."""
 
     module = "choosing"
-
-    def __init__(self, kafka: KafkaForTests) -> None:
-        super().__init__(kafka)
-        ensure_shared(self.settings)
-
-    def flags(self, first: int, count: int, *, assertion: str = "odd", state: FlagState = FlagState.STANDING) -> None:
-        for i in range(first, first + count):
-            name = f"{self.model}-{i}"
-            example = {"verdict": {"name": name, "x": (i * 17 % 40) / 40, "model": self.model}}
-            raised = flag(assertion, name, example, id=f"{assertion}-{name}", severity=1.0 + i, state=state)
-            self._producer.produce(FLAGS, raised.to_bytes(), raised.subject)
-        assert self._producer.flush(30) == 0
 
     def label(self, requests: list[LabelRequest]) -> None:
         self.put(

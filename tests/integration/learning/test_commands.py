@@ -103,7 +103,8 @@ def test_versions_are_listed_compared_promoted_and_rolled_back(
 ) -> None:
     settings, model, store = KafkaSettings(bootstrap=kafka.bootstrap), kafka.unique("model"), FolderStore(tmp_path)
     example = TrainingExample(id=f"{model}-e", example=None, value="x", flags=(f"{model}-f",))
-    examples = TrainingSet(model=model, examples=(example,))
+    unasked = TrainingExample(id=f"{model}-u", example=None, value="x", flags=(f"{model}-g",), rules=("odd",))
+    examples = TrainingSet(model=model, examples=(example, unasked))
     ref = store.put(model, examples.encoded(), format="json")
     desk.ask(
         settings,
@@ -114,13 +115,19 @@ def test_versions_are_listed_compared_promoted_and_rolled_back(
         ],
     )
     desk.publish(settings, [version(model, 1, VersionState.CURRENT, ref, examples.digest)])
-    desk.publish(settings, [version(model, 2, VersionState.CANDIDATE, ref, examples.digest)])
+    second = version(model, 2, VersionState.CANDIDATE, ref, examples.digest)
+    desk.publish(settings, [second.model_copy(update={"weak": 3, "conflicts": 2})])
 
     def states() -> dict[int, str]:
         return {v["version"]: v["state"] for v in descant("models", "list") if v["name"] == model}
 
     assert states() == {1: "current", 2: "candidate"}
-    assert descant("models", "diff", model, "1", "2")["accuracy"] == [0.1, 0.2]
+    between = descant("models", "diff", model, "1", "2")
+    assert (between["accuracy"], between["weak examples"], between["conflicts of rules"]) == (
+        [0.1, 0.2],
+        [0, 3],
+        [0, 2],
+    )
     descant("models", "promote", model, "2")
     assert states() == {1: "retired", 2: "current"}
     descant("models", "rollback", model)
@@ -128,6 +135,10 @@ def test_versions_are_listed_compared_promoted_and_rolled_back(
     assert "learning.models.unknown" in descant("models", "promote", model, "9")
     (walked,) = descant("trace", f"{model}-f", "--store", str(tmp_path))
     assert (walked["request"]["id"], walked["versions"]) == (example.id, [1, 2])
+    (walked,) = descant("trace", f"{model}-g", "--store", str(tmp_path))
+    assert (walked["request"], walked["rules"], walked["versions"]) == (None, ["odd"], [1, 2])
+    told = descant("trace", f"{model}-g", "--store", str(tmp_path), plain=True)
+    assert f"request    {model}-u for {model}, nobody was asked\nrules      odd\nversion    {model} 1" in told
 
 
 def test_what_retraining_came_to_is_seen_where_people_look(kafka: KafkaForTests, descant: Command) -> None:

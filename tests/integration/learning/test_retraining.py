@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from assertions.core.flag import FlagState
 from learning.artefacts import FolderStore
 from learning.jobs import newest_jobs, told_of
 from learning.records import JobRecord, Label, LabelRequest, ModelVersion, Phase, TrainingSet, VersionState
+from learning.trace import trace
 from learning.view import TOPICS, topics
 from streams.testing import KafkaForTests
 from tests.integration.learning.desk import WAIT_SECONDS_MAX, LearningDesk
@@ -85,6 +88,81 @@ def test_labels_become_a_promoted_version_that_names_each_of_them(desk: Desk) ->
     assert desk.versions()[1].labels == 30
     process.terminate()
     assert process.wait(WAIT_SECONDS_MAX) == 0
+
+
+def test_new_flags_start_a_job_and_none_counts_twice_after_a_kill(desk: Desk) -> None:
+    options = ("--new-labels", "1000", "--new-flags", "6")
+    desk.label(0, 20)
+    desk.flags(0, 5)
+    desk.flags(100, 20, state=FlagState.PROVISIONAL)
+    desk.flags(100, 10, state=FlagState.WITHDRAWN)
+    first = desk.start(*options)
+    time.sleep(5)
+    assert desk.job() is None, "five flags stand, and six are waited for"
+    desk.flags(5, 1)
+    desk.until(published(desk, 1), "a version after the sixth flag")
+    job = desk.job()
+    assert job is not None
+    assert (job.reason, sum(job.flags_read.values()) > 0) == ("flags", True)
+    first.kill()
+    first.wait(WAIT_SECONDS_MAX)
+
+    desk.start(*options)
+    desk.label(20, 1)
+    desk.flags(4, 7)
+    time.sleep(5)
+    assert len(desk.versions()) == 1, "of the seven flags two are known, and those of the first version are spent"
+    desk.flags(11, 1)
+    desk.until(published(desk, 2), "a version after six more flags")
+    assert [v.labels for v in desk.versions()] == [20, 21]
+
+
+def test_corrections_of_flags_teach_until_a_person_says_otherwise(desk: Desk) -> None:
+    options = ("--weak", "--new-flags", "6")
+    process = desk.start(*options)
+    desk.flags(0, 6, says=lambda x: "low")
+    desk.until(lambda: (job := desk.job()) is not None and job.phase is Phase.FAILED, "one class is refused")
+    told = desk.job()
+    assert told is not None
+    assert "learning.training.one-class" in (told.reason or "")
+    process.kill()
+    process.wait(WAIT_SECONDS_MAX)
+
+    desk.flags(6, 30, says=truth)
+    desk.flags(8, 1, assertion="loud", says=lambda x: "low" if truth(x) == "high" else "high")
+    desk.start(*options)
+    desk.until(published(desk, 1), "a version of what corrections say")
+    (version,) = desk.versions()
+    assert (version.labels, version.weak, version.conflicts) == (0, 35, 1)
+    examples = {e.id: e for e in TrainingSet.read(desk.store.get(version.training_set)).examples}
+    assert f"{desk.model}-8" not in examples, "two rules that nobody has checked contradict each other"
+    one = examples[f"{desk.model}-9"]
+    assert (one.value, one.rules, one.flags) == (truth(9 * 17 % 40 / 40), ("odd",), (f"odd-{one.id}",))
+    assert 0 < one.weight < 1
+    (walked,) = trace(desk.learned(), desk.store, f"odd-{one.id}")
+    assert (walked.example, walked.request, walked.rules, walked.versions) == (one.id, None, ("odd",), (version,))
+
+    desk.label(0, 10)
+    desk.until(published(desk, 2), "a version with labels")
+    version = desk.versions()[-1]
+    assert (version.labels, version.weak, version.conflicts) == (10, 26, 0)
+    examples = {e.id: e for e in TrainingSet.read(desk.store.get(version.training_set)).examples}
+    for i in range(10):
+        one = examples[f"{desk.model}-{i}"]
+        assert (one.value, one.rules, one.weight) == (truth(i * 17 % 40 / 40), (), 1.0)
+
+
+def test_a_request_by_hand_is_remembered_as_served_by_later_jobs(desk: Desk) -> None:
+    desk.label(0, 5)
+    desk.start()
+    desk.put(JobRecord(model=desk.model, job=f"{desk.model}-asked", phase=Phase.ASKED, at=NOON))
+    desk.until(published(desk, 1), "a version of five labels, by hand")
+    desk.label(5, 15)
+    desk.until(published(desk, 2), "a version by the trigger")
+    job = desk.job()
+    assert job is not None
+    assert (job.reason, job.served) == ("labels", f"{desk.model}-asked")
+    assert job.job != job.served
 
 
 @pytest.mark.chaos

@@ -100,7 +100,7 @@ def test_a_paired_interval_covers_the_truth() -> None:
     assert 0.90 <= covered / 300 <= 0.985
 
 
-POLICY = TriggerPolicy(new_labels=10, cool_down_seconds=60, every_seconds=3600)
+POLICY = TriggerPolicy(new_labels=10, new_flags=50, cool_down_seconds=60, every_seconds=3600)
 
 
 @pytest.mark.parametrize(
@@ -116,10 +116,20 @@ POLICY = TriggerPolicy(new_labels=10, cool_down_seconds=60, every_seconds=3600)
         (Seen(21, 20, 100.0), 3701, Due.SCHEDULE),
         (Seen(20, 20, 100.0), 9999, Due.NO),
         (Seen(20, 20, 100.0, asked=True), 101, Due.BY_HAND),
+        (Seen(21, 20, 100.0, flags=50), 161, Due.FLAGS),
+        (Seen(21, 20, 100.0, flags=49), 161, Due.NO),
+        (Seen(20, 20, 100.0, flags=50), 161, Due.NO),  # it would train on what it was trained on
+        (Seen(21, 20, 100.0, flags=50), 130, Due.NO),  # cool-down
+        (Seen(20, 20, 100.0, flags=50, flags_teach=True), 161, Due.FLAGS),
+        (Seen(20, 20, 100.0, flags=1, flags_teach=True), 3701, Due.SCHEDULE),
     ],
 )
 def test_when_a_job_is_due(seen: Seen, now: float, expected: Due) -> None:
     assert due(POLICY, seen, now) is expected
+
+
+def test_without_being_asked_to_no_flag_starts_a_job() -> None:
+    assert due(TriggerPolicy(), Seen(1, 0, None, flags=10_000), 0) is Due.NO
 
 
 def test_an_empty_or_one_class_set_is_never_fitted() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from learning.errors import LabelError
 from learning.labels import Labels, precision
-from learning.records import Label, LabelRequest, Phase
+from learning.records import JOBS, JobRecord, Label, LabelRequest, Phase
 from learning.view import Learned
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -129,3 +129,17 @@ def test_a_record_of_another_shape_is_told_without_its_content() -> None:
     assert [error.code for _, error in learned.refused] == ["learning.record", "learning.record"]
     assert not any("secret" in str(error) for _, error in learned.refused)
     assert {phase.value for phase in Phase} >= {"asked", "published", "failed"}
+
+
+def test_a_request_by_hand_is_served_once_in_whatever_order_it_is_read() -> None:
+    asked = JobRecord(model="m", job="a", phase=Phase.ASKED, at=NOON)
+    its_job = JobRecord(model="m", job="a", phase=Phase.FAILED, at=NOON, served="a")
+    next_job = JobRecord(model="m", job="b", phase=Phase.SNAPSHOT, at=NOON, served="a")
+    for records in itertools.permutations([asked, its_job]), itertools.permutations([asked, next_job]):
+        for order in records:
+            learned = Learned()
+            for record in order:
+                learned.fold(JOBS, record.key.encode(), record.encoded())
+            assert not learned.asked
+    learned.fold(JOBS, b"m@asked", asked.model_copy(update={"job": "c"}).encoded())
+    assert learned.asked["m"].job == "c"

@@ -50,6 +50,18 @@ def test_flags_of_one_example_are_one_point() -> None:
     assert found.newest_at == 0.0, "only an example that was not known before ends the quiet"
 
 
+def test_what_flags_propose_is_kept_by_assertion() -> None:
+    def proposing(record: Mapping[str, Any]) -> Flagged | None:
+        found = of_flag(record)
+        return None if found is None else replace(found, proposed=record.get("says"))
+
+    found = gathered(
+        {**flag(1), "says": "y"}, flag(1, assertion="loud"), {**flag(1, assertion="shy"), "says": "x"}, flag(2),
+        choosing=replace(CHOOSING, example=proposing),
+    )  # fmt: skip
+    assert [point.proposals for point in found.examples.values()] == [{"odd": "y", "shy": "x"}, {}]
+
+
 @pytest.mark.parametrize(
     "useless",
     [

@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 
 from learning import phases
 from learning.artefacts import FolderStore
+from learning.choosing import Flagged
 from learning.command import CommandTrainer
 from learning.errors import ArtefactError, LeakageError, TrainingError
 from learning.labels import Labels
@@ -31,11 +32,13 @@ from learning.records import (
     Phase,
     Record,
     TrainingExample,
+    TrainingSet,
     Verdict,
     VersionState,
 )
 from learning.training import Recipe, SklearnTrainer
 from learning.versions import current_of, promoted, rolled_back, versions
+from learning.weak import WeakLabels
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -168,6 +171,36 @@ class TestPhases:
         reference, _ = phases.snapshot(held, labelled(), FolderStore(tmp_path))
         rows = json.loads(FolderStore(tmp_path).get(reference))["examples"]
         assert {row["request"] for row in rows} == {f"r{i}" for i in (*range(5), *range(15, 20))}
+
+    def test_what_flags_propose_joins_people_and_never_what_the_gate_holds(self, tmp_path: Path) -> None:
+        held = examples(40)[35:]
+        weak = recipe(held_out=lambda: [e.model_copy(update={"id": f"h{e.id}"}) for e in held], weak=WeakLabels())
+        flagged = [
+            Flagged(e.id, e.example, flags=(f"f{e.id}",), request=e.request, proposals={"odd": e.value})
+            for e in (*examples(20), *examples(40)[20:])
+        ]
+        store = FolderStore(tmp_path)
+        people = labelled(20)
+        reference, count = phases.snapshot(weak, people, store, flagged)
+        made = TrainingSet.read(store.get(reference))
+        assert count == 20
+        assert {e.id for e in made.examples if e.rules} == {str(i) for i in range(20, 35)}
+        assert {e.id for e in made.examples if e.labels} == {str(i) for i in range(20)}
+        people.say(Label(id="b", example="3", model="m", labeller="bob", value="high", labelled_at=NOON))
+        again = TrainingSet.read(store.get(phases.snapshot(weak, people, store, flagged)[0]))
+        assert again.disagreements == ("3",)
+        assert "3" not in {e.id for e in again.examples}, "where people disagree, no rule decides"
+
+    @pytest.mark.parametrize(
+        ("said", "code"), [([], "learning.training.empty"), (["low", "low"], "learning.training.one-class")]
+    )
+    def test_flags_alone_are_no_reason_to_fit_nothing_or_one_class(
+        self, tmp_path: Path, said: list[str], code: str
+    ) -> None:
+        flagged = [Flagged(str(i), {"x": 0.1}, proposals={"odd": value}) for i, value in enumerate(said)]
+        with pytest.raises(TrainingError) as caught:
+            phases.snapshot(recipe(weak=WeakLabels()), Labels(), FolderStore(tmp_path), flagged)
+        assert caught.value.code == code
 
     def test_a_start_that_leaks_is_refused(self, tmp_path: Path) -> None:
         leaking = recipe(start=examples, held_out=lambda: examples()[:5])

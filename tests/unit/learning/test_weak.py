@@ -7,7 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from learning.weak import PRIOR, Proposal, Trust, own_predictions, resolve, trust
+from learning.choosing import Flagged
+from learning.errors import TrainingError
+from learning.records import TrainingExample
+from learning.weak import (
+    PRIOR,
+    Proposal,
+    Trust,
+    WeakLabels,
+    own_predictions,
+    resolve,
+    trust,
+    weak_examples,
+)
 
 CLASSES = ("a", "b", "c")
 EXAMPLES: dict[str, JsonValue] = {str(i): {"n": i} for i in range(20)}
@@ -71,3 +83,30 @@ def test_order_does_not_matter_and_every_example_has_its_rules(
 def test_own_predictions_fill_in_where_no_rule_spoke() -> None:
     rows = own_predictions({"1": "a", "2": "b"}, EXAMPLES, without=["1"], weight=0.3)
     assert [(r.id, r.value, r.weight, r.rules) for r in rows] == [("2", "b", 0.3, ("own-prediction",))]
+
+
+def flagged(name: str, **proposals: str) -> Flagged:
+    return Flagged(name, {"n": int(name)}, flags=(f"f{name}",), request=f"r{name}", entity="x", proposals=proposals)
+
+
+def even(example: JsonValue) -> str | None:
+    assert isinstance(example, dict)
+    return "a" if example["n"] % 2 == 0 else None  # type: ignore[operator]
+
+
+def test_flags_and_functions_speak_of_what_nobody_labelled() -> None:
+    people = [TrainingExample(id=str(i), example={"n": i}, value="a" if i % 2 == 0 else "b") for i in range(10)]
+    found = [flagged("3", odd="c"), flagged("12"), flagged("13", odd="a"), flagged("14", odd="b"), flagged("15")]
+    made = weak_examples(WeakLabels({"even": even}), found, CLASSES, people, without=["12"])
+    assert made.trusted == {"even": Trust(5, 5), "odd": Trust(0, 1)}
+    assert [(e.id, e.value, e.rules, e.labels) for e in made.examples] == [("14", "a", ("even",), ())]
+    assert [(e.flags, e.request, e.entity) for e in made.examples] == [(("f14",), "r14", "x")]
+    assert [(c.example, c.value) for c in made.conflicts] == [("14", "a")]
+    assert made.doubtful == 1, "of 13 only a rule speaks that was wrong on 3"
+
+
+def test_a_class_that_the_model_does_not_have_is_passed_over_in_flags_and_told_in_functions() -> None:
+    assert weak_examples(WeakLabels(), [flagged("1", odd="z")], CLASSES, []).examples == ()
+    with pytest.raises(TrainingError, match="'wrong'") as caught:
+        weak_examples(WeakLabels({"wrong": lambda example: "z"}), [flagged("1")], CLASSES, [])
+    assert caught.value.code == "learning.weak.class"
