@@ -151,7 +151,10 @@ class EmbeddedKafka:
 
     def pause(self) -> None:
         """Stop the broker's clock (SIGSTOP): it holds its connections and answers nothing until `resume`."""
-        os.kill(self._running().pid, signal.SIGSTOP)
+        pid = self._running().pid
+        os.kill(pid, signal.SIGSTOP)
+        if hasattr(os, "waitid"):  # some systems have none; on a busy machine the last of its threads may stop late
+            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         os.kill(self._running().pid, signal.SIGCONT)
