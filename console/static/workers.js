@@ -32,7 +32,7 @@ function worker(row) {
   return el("article", { class: "worker", "data-state": row.state },
     el("h3", {}, row.worker, word), spark(row.history),
     el("div", { class: "figures" },
-      fact(String(row.running), "running"), fact(String(row.waiting), "waiting"), fact(figure(row.pending_tokens), "tokens to prefill"),
+      fact(String(row.running), "running"), fact(String(row.waiting), "waiting"), fact(figure(Math.round(row.pending_tokens)), "tokens to prefill"),
       fact(figure(row.tokens_per_second), "prefill tokens/s"), fact(`${figure(row.step_seconds * 1000)} ms`, "a step"), fact(cache, row.kv_blocks ? "KV cache in use" : "prefix blocks held"),
       row.prefix_hits === null ? null : fact(`${Math.round(100 * row.prefix_hits)} %`, "of prompts cached")),
     el("p", { class: "count" }, row.lanes.length ? `lanes ${row.lanes.join(", ")}` : "no lane: it stands by", row.state === "silent" ? `, silent for ${seconds(row.heard_seconds)}` : ""));
