@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
+from console.server import ConsoleServer
+from console.settings import ConsoleSettings
 from examples.factcheck.pipeline import factcheck
 from streams.broker import KAFKA_VERSION, container_environment
 from streams.runtime.process import roles_of
+from streams.settings import KafkaSettings
 
 ROOT = Path(__file__).parents[3]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -41,6 +45,13 @@ def test_records_are_kept_on_a_volume() -> None:
 def test_every_role_of_the_pipeline_is_a_service_and_nothing_else_is() -> None:
     run = {name: service["command"] for name, service in SERVICES.items() if service.get("command", [""])[0] == "run"}
     assert run == {role: ["run", PIPELINE, "--stage", role] for role in roles_of(factcheck.plan)}
+
+
+def test_the_console_takes_the_token_that_it_is_given() -> None:
+    command, token = SERVICES["console"]["command"], SERVICES["console"]["environment"]["DESCANT_CONSOLE_TOKEN"]
+    host = command[command.index("--host") + 1]
+    settings = ConsoleSettings(host=host, port=0, token=SecretStr(substituted(token)))
+    ConsoleServer([factcheck], KafkaSettings(bootstrap="localhost:9092"), settings)
 
 
 def test_topics_are_set_up_before_anything_runs() -> None:
