@@ -63,7 +63,7 @@ class OpenAISettings(EngineSettings):
     base_url: str = "http://127.0.0.1:8000/v1"
     """Up to and with the version, as the OpenAI clients have it."""
     model: str | None = None
-    """The name that the server knows it by; without one, the only model that it lists."""
+    """The name that the server knows it by; without one, the only model that it lists, else `served_name`."""
     served_name: str | None = None
     """The name on `models.<name>.prompts`; without one, `model`."""
     api_key: SecretStr | None = None

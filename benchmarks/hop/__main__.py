@@ -127,8 +127,8 @@ def start(name: str, run: str, bootstrap: str, feed: Feed) -> tuple[list[str], d
     if name == "descant":
         return descant("run", "benchmarks.hop.pipeline:hop", "--bootstrap", bootstrap, "--stage", "pass_on"), variables
     python = str(PEERS_ENVIRONMENT / "bin" / "python") if name in PEERS else sys.executable
-    arguments = [bootstrap, feed.source, feed.target] + (["worker"] if name == "faust" else [])
-    return [python, "-m", f"benchmarks.hop.candidates.{PEERS.get(name, name)}", *arguments], variables
+    module = f"benchmarks.hop.candidates.{PEERS.get(name, name)}"
+    return [python, "-m", module, bootstrap, feed.source, feed.target], variables
 
 
 def _pipeline(run: str) -> str:

@@ -27,6 +27,7 @@ from examples.factcheck.processes import (
     unless_a_child_ends,
     worker_command,
 )
+from examples.factcheck.server import check_server
 from examples.factcheck.view import Watched, summarise_requests
 from streams.broker import EmbeddedKafka, bootstrap_servers
 from streams.cli.options import AsJson, Bootstrap, print_json
@@ -86,11 +87,17 @@ def command(
     bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Watch a language model's answers being fact-checked while it writes them, over a real Kafka."""
+    """Watch a language model's answers being fact-checked while it writes them, over a real Kafka.
+
+    Examples: descant demo · descant demo --questions 3 --engine openai
+    """
     options = Options(questions, concurrency, engine, model, workers, worker_python, assertions)
     display = display_for(as_json=as_json)
     if model == MODEL_NAME:
         display.console.print(f"{MODEL_NOTICE}\n", markup=False, soft_wrap=True)
+    if engine == "openai":
+        with display.waiting("asking the OpenAI-compatible server for a token"):
+            asyncio.run(check_server(model))
     # Read by the pipeline's module, here and in the children.
     os.environ["FACTCHECK_MODEL"] = model
     with _terminated_like_interrupted(), _kafka(display, bootstrap) as servers:

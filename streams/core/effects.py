@@ -51,7 +51,7 @@ class Run:
     children: int = 0
     held_back: list[bytes] | None = None
     result: Result | None = None
-    """What its function gave, until the group is complete."""
+    """What its function gave, until it leaves."""
     unacked: int = 0
     is_settled: bool = False
     """Everything that it emits has been emitted."""

@@ -271,7 +271,7 @@ class Slot:
 
     def child(self, run: Run, value: bytes) -> list[Effect]:
         """A fork's function gave its next child; it leaves at once, before the fork's own input is complete."""
-        if run.is_void or run.result is not None:
+        if run.is_void or run.is_settled or run.result is not None:
             return []
         if run.children == self._fan_out_max:
             message = f"more than {self._fan_out_max} children of one fork"
@@ -313,6 +313,7 @@ class Slot:
             return
         if not group.is_complete:
             return
+        run.result = None  # it leaves now, and may be large: the run stays until the request closes
         match result:
             case Value(value) if self.shape.stage.kind is StageKind.MODEL:
                 run.is_settled, run.unacked = True, run.unacked + 1

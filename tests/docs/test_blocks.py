@@ -81,9 +81,11 @@ def test_python_of_all_pages_type_checks(tmp_path: Path) -> None:
             files.append(tmp_path / Path(block.page).stem / block.word)
             files[-1].parent.mkdir(parents=True, exist_ok=True)
             files[-1].write_text(block.text)
+    # Errors in the pages alone: Descant's own code needs the project's settings, and a reader has it installed.
+    options = ["--follow-imports=silent", "--ignore-missing-imports", "--check-untyped-defs"]
     for file in files:
         done = subprocess.run(
-            ["mypy", "--ignore-missing-imports", "--check-untyped-defs", "--cache-dir", tmp_path / "cache", file],
+            ["mypy", *options, "--cache-dir", tmp_path / "cache", file],
             cwd=tmp_path,
             env={**os.environ, "MYPYPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             capture_output=True,

@@ -10,7 +10,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
 import httpx
@@ -71,6 +71,7 @@ class OpenAIEngine:
 
     async def _until_listed(self) -> list[Mapping[str, Any]]:
         """The models of the server, once it answers."""
+        last = "it does not answer"
         try:
             async with asyncio.timeout(self._settings.start_seconds):
                 while True:
@@ -81,26 +82,30 @@ class OpenAIEngine:
                         continue
                     if response.status_code in {401, 403}:
                         raise ConfigError(
-                            f"the server at {self._settings.base_url} refuses the key; set `api_key`.",
+                            f"the server at {self._settings.base_url} refuses the key; "
+                            "set `api_key` (DESCANT_OPENAI_API_KEY).",
                             code="config.engine_key",
                         )
                     if response.is_success:
-                        return list(response.json()["data"])
+                        with suppress(ValueError, LookupError, TypeError):  # a server of something else
+                            return list(response.json()["data"])
+                    # 503: it loads its model; 404: the path is not the API's.
+                    last = f"it answers with status {response.status_code}"
                     await asyncio.sleep(_RETRY_SECONDS)
         except TimeoutError:
             raise ConfigError(
-                f"no OpenAI-compatible server at {self._settings.base_url} within {self._settings.start_seconds:g} s; "
-                "start it, or set `base_url`.",
+                f"no OpenAI-compatible server at {self._settings.base_url} within {self._settings.start_seconds:g} s "
+                f"({last}); start it, or set `base_url` (DESCANT_OPENAI_BASE_URL).",
                 code="config.engine_unreachable",
             ) from None
 
     def _choose(self, listed: list[Mapping[str, Any]]) -> None:
         by_name = {str(model["id"]): model for model in listed}
-        if not self._name and len(by_name) == 1:
-            (self._name,) = by_name
+        if not self._name:
+            self._name = next(iter(by_name)) if len(by_name) == 1 else self._settings.served_name or ""
         if self._name not in by_name:
             raise ConfigError(
-                f"the server serves {', '.join(sorted(by_name))}; set `model` to one of them.",
+                f"the server serves {', '.join(sorted(by_name))}; set `model` (DESCANT_OPENAI_MODEL) to one of them.",
                 code="config.model_missing",
             )
         self.model = self._settings.served_name or self._name

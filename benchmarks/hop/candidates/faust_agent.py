@@ -1,14 +1,17 @@
 """Faust: an agent that forwards bytes, over its default aiokafka driver."""
 
 import sys
+import tempfile
 
 import faust
 
 bootstrap, source, target = sys.argv[1:4]
+folder = tempfile.TemporaryDirectory()
 app = faust.App(
     f"faust-{source}",
     broker=f"kafka://{bootstrap}",
     store="memory://",
+    datadir=folder.name,
     value_serializer="raw",
     key_serializer="raw",
     web_enabled=False,
@@ -27,4 +30,5 @@ async def forward(stream: faust.Stream) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv[1:] = ["worker"]  # Faust reads the command line itself, and takes the broker's address for a command
     app.main()

@@ -8,11 +8,15 @@ import signal
 import subprocess
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from streams.broker.ports import free_port
 from streams.testing.kafka import KafkaForTests
+from tests.docs.blocks import ROOT, blocks
+from tests.docs.player import Player
 
 pytestmark = [pytest.mark.integration, pytest.mark.model, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -60,6 +64,36 @@ def test_every_question_is_answered_and_checked_while_it_is_written(kafka: Kafka
     assert said["median_answer_s_without_streaming"] > 0
     assert "Gemma Terms of Use" in err
     assert alive(mark) == []
+
+
+def test_a_real_openai_compatible_server_answers(
+    kafka: KafkaForTests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server that the example's page tells how to run."""
+    port = str(free_port())
+    monkeypatch.setenv("DESCANT_OPENAI_BASE_URL", f"http://127.0.0.1:{port}/v1")
+    page = list(blocks(ROOT / "examples" / "factcheck" / "README.md"))
+    server = next(block for block in page if block.word == "serve.py")
+    run = next(block for block in page if block.word == "background")
+    mark = uuid.uuid4().hex
+    with Player(tmp_path, {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}) as reader:
+        reader.play([replace(server, text=server.text.replace("8000", port)), run])
+        demo = started("--engine", "openai", "--questions", "1", "--bootstrap", kafka.bootstrap, mark=mark)
+        out, err = demo.communicate(timeout=RUN_SECONDS_MAX)
+    assert demo.returncode == 0, err[-2_000:]
+    said = json.loads(out.splitlines()[-1])
+    assert (said["requests"], said["answered"], said["errors"]) == (1, 1, 0)
+    assert said["multi_claim"] == 1
+    assert alive(mark) == []
+
+
+def test_no_openai_compatible_server_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DESCANT_OPENAI_BASE_URL", f"http://127.0.0.1:{free_port()}/v1")
+    demo = started("--engine", "openai", mark=uuid.uuid4().hex)
+    _, err = demo.communicate(timeout=60)
+    assert demo.returncode == 1
+    assert "no OpenAI-compatible server at http://127.0.0.1" in err
+    assert "Apache Kafka" not in err
 
 
 @pytest.mark.parametrize("moment", ["starting Apache Kafka", "is ready (3 of", "Streaming between"])

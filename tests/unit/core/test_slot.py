@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from itertools import count
 
@@ -77,6 +78,15 @@ def test_a_map_runs_once_and_names_all_its_ancestors() -> None:
     (out,) = emitted(list(b.slot.returned(run, Value(b"w"))))
     assert (out.kind, out.stage, out.lin) == (Kind.ITEM, "b", (RunId(1, 7), RunId(1, 1)))
     assert b.record("a", Kind.ITEM, (), 7) == []
+
+
+def test_what_a_run_gave_is_let_go_when_it_leaves() -> None:
+    b = Driven(MAPS, "b").ready()
+    run = started(b.record("a", Kind.ITEM, (), 7))
+    given = Value(b"w")
+    left = b.slot.returned(run, given)
+    assert [effect.value for effect in left if isinstance(effect, Emit)] == [b"w"]
+    assert given not in gc.get_referents(run), "an open request would hold every stage's output"
 
 
 def test_a_superseded_input_voids_the_run_and_starts_another() -> None:

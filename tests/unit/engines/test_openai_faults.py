@@ -2,60 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
 from streams.errors import ConfigError
+from tests.fixtures.openai_server import Server, answer, served, stream
 from workers.engines.openai import OpenAIEngine
 from workers.engines.protocol import Generation, Sampling
 from workers.errors import EngineDeadError, PromptError
 from workers.settings import OpenAISettings
 
 KEY = "sk-very-secret"
-MODELS = json.dumps({"data": [{"id": "tiny", "max_model_len": 128}]})
-
-
-def answer(status: int, body: str = "") -> bytes:
-    return f"HTTP/1.1 {status} X\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n{body}".encode()
-
-
-def stream(*texts: str, ended: bool = True) -> bytes:
-    """Server-sent events without a length: the connection's end is the body's."""
-    events = [{"choices": [{"text": text, "finish_reason": None}]} for text in texts]
-    if ended:
-        events.append({"choices": [{"text": "", "finish_reason": "length"}]})
-    body = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + ("data: [DONE]\n\n" if ended else "")
-    return f"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}".encode()
-
-
-class Server:
-    """Answers completions with a script, in order; everything else as a small server would."""
-
-    def __init__(self, script: Sequence[bytes], models: bytes) -> None:
-        self.script, self.models, self.completions, self.url = list(script), models, 0, ""
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        if b"/completions" in head.splitlines()[0]:
-            self.completions += 1
-            writer.write(self.script.pop(0))
-        else:
-            writer.write(self.models if b"/models" in head.splitlines()[0] else answer(404))
-        await writer.drain()
-        writer.close()
-
-
-@asynccontextmanager
-async def served(*script: bytes, models: bytes = answer(200, MODELS)) -> AsyncIterator[Server]:
-    server = Server(script, models)
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
-    async with listening:
-        yield server
 
 
 @asynccontextmanager
@@ -134,12 +94,31 @@ async def test_a_model_that_is_not_served_is_refused_with_those_that_are() -> No
                 pass
 
 
+async def test_of_several_models_the_one_of_the_served_name_is_taken() -> None:
+    several = json.dumps({"data": [{"id": "tiny"}, {"id": "huge"}]})
+    async with served(models=answer(200, several)) as server:
+        async with engine_of(server, served_name="huge") as engine:
+            assert engine.model == "huge"
+        with pytest.raises(ConfigError, match="huge, tiny"):
+            async with engine_of(server, served_name="writer"):
+                pass
+
+
 async def test_no_server_is_a_setting_to_change() -> None:
     async with served() as server:
         pass
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError, match=r"does not answer.*DESCANT_OPENAI_BASE_URL") as refused:
         async with engine_of(server, start_seconds=0.3):
             pass
+    assert refused.value.code == "config.engine_unreachable"
+
+
+@pytest.mark.parametrize(("status", "body"), [(503, ""), (404, ""), (200, "<html>"), (200, "[]"), (200, "{}")])
+async def test_a_server_of_something_else_or_not_ready_is_told_from_none(status: int, body: str) -> None:
+    async with served(models=answer(status, body)) as server:
+        with pytest.raises(ConfigError, match=f"status {status}") as refused:
+            async with engine_of(server, start_seconds=0.3):
+                pass
     assert refused.value.code == "config.engine_unreachable"
 
 
