@@ -147,7 +147,7 @@ class Assertion:
         """The windows that the observation belongs to. Calls the user's `per` or `id`; raises what they raise."""
         observation = member.observation
         if not self.is_keyed:
-            return (f"{observation.pipeline}/{observation.serial}",)
+            return (home(observation),)
         if self.rule is not None and self.per is None:
             outputs = self.rule.outputs(*member.typed(self.adapters))
             return tuple(dict.fromkeys(output.id for output in outputs))
@@ -163,6 +163,11 @@ class Assertion:
         single = len(self.on) == 1
         recent = [m.typed(self.adapters)[0] if single else m.typed(self.adapters) for m in before]
         return self.function(*items, Window(recent, [m.observation.time for m in before]))
+
+
+def home(observation: Observation) -> str:
+    """The key of its request: what belongs to no other window is there."""
+    return f"{observation.pipeline}/{observation.serial}"
 
 
 def _plain(key: Any) -> Any:

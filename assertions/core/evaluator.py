@@ -5,7 +5,7 @@ whatever order they came in, and judged again when one comes late, grows or is s
 online, over a topic range, over a file and after a crash and replay, as long as nothing is later than `lateness`; what
 is later is left out and counted.
 
-The evaluator does not call the assertion: `due` says what to judge on what, `settle` takes the outcome, so that the
+The evaluator does not call the assertion: `due` says what to judge on what, `settle` takes the outcomes, so that the
 caller owns time limits and threads.
 """
 
@@ -13,29 +13,17 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from assertions.core.consistency import Step, WeakLabel, said
-from assertions.core.definition import Assertion, Member
+from assertions.core.definition import Assertion, Member, home
 from assertions.core.flag import Flag, FlagState, make_flag
 from assertions.core.health import Health
-from assertions.core.observation import Closed, Event, Seen, Superseded, Watermark
-from assertions.core.severity import Abstained, Broken, BrokenError, Judged, Outcome
-from assertions.core.timeline import Entry, Timeline, ahead, reach
+from assertions.core.severity import Abstained, Broken, BrokenError, Finding, Judged, Outcome
+from assertions.core.timeline import Entry, Fresh, Timeline, ahead, reach
 from assertions.core.window import HORIZON_SECONDS, KEY_ENTRIES_MAX
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Task:
-    """Judge `member`, having seen `before`. For a consistency rule: find its outputs."""
-
-    assertion: Assertion
-    key: str
-    entry: Entry
-    member: Member
-    before: tuple[Member, ...] = ()
 
 
 class Evaluator:
@@ -55,14 +43,12 @@ class Evaluator:
         self._context_before = context_before
         self.has_windows = assertion.rule is not None or assertion.window is not None
         self._timelines: dict[str, Timeline] = {}
-        self._entries: dict[str, dict[str, Entry]] = {}
-        self._fresh: dict[str, tuple[str, Entry]] = {}
-        """Whole observations of an assertion without a window, by id, with their key. Nearly all of them turn out to be
-        clean, and then nothing is kept of them: an entry for each made 20 assertions cost 560 of 990 µs an item."""
+        self.entries: dict[str, dict[str, Entry]] = {}
+        """Observation → key → what is kept of it there. What ends is of interest only where it is here."""
         self._agreed: dict[str, dict[str, str]] = {}
         """Of a rule about attributes alone: identifier → what all its outputs that are kept say. While they agree there
         is nothing to find, and the rule need not look at all of them again. Absent: they do not."""
-        self._due: dict[str, list[Entry]] = {}
+        self._due: list[Entry] = []
         self._touched: dict[str, dict[str, Entry]] = {}
         self._stale: set[str] = set()
         self._wake: list[tuple[float, str]] = []
@@ -71,132 +57,128 @@ class Evaluator:
 
     # ---- events in
 
-    def absorb(self, event: Event, keys: Sequence[str] = ()) -> None:
-        """Take an event; `keys` are the windows of a seen observation (`Assertion.keys`)."""
-        match event:
-            case Seen(observation=observation, stands=stands):
-                self.see(Member(observation), keys, stands)
-            case Superseded(observation_id=observation_id):
-                self._fresh.pop(observation_id, None)
-                for key, entry in dict(self._entries.get(observation_id, {})).items():
-                    if not entry.is_final:
-                        self._remove(key, entry)
-                        self._forget(key, entry)
-                        for rule in list(entry.published):
-                            self._publish(entry, rule, FlagState.WITHDRAWN)
-            case Closed(observation_id=observation_id):
-                if observation_id in self._fresh:
-                    self._fresh[observation_id][1].stands = True
-                for key, entry in self._entries.get(observation_id, {}).items():
-                    entry.stands = True
-                    self._touch(key, entry)
-            case Watermark(time=time):
-                self.watermark = max(self.watermark, time)
-
-    def holds(self, observation_id: str) -> bool:
-        """Whether it has anything to say about the end of an observation."""
-        return observation_id in self._entries or observation_id in self._fresh
-
     def see(self, member: Member, keys: Sequence[str], stands: bool = False) -> None:
-        """`absorb` of a seen observation, whose member other evaluators may share."""
+        """Take an observation; `keys` are the windows that it belongs to (`Assertion.keys`)."""
         observation = member.observation
-        known = self._entries.get(observation.id, {})
-        if not self.has_windows and not known and observation.is_complete and len(keys) == 1:
-            self._fresh[observation.id] = (keys[0], Entry(member, stands))
-            return
+        known = self.entries.get(observation.id, {})
         if not known and self.has_windows and observation.time < self.watermark:
             self.health.late += 1
             return
         for key in dict.fromkeys([*known, *keys]):
             self._place(key, member, stands, known.get(key))
 
+    def supersede(self, observation_id: str) -> None:
+        """It never happened."""
+        for entry in list(self.entries.get(observation_id, {}).values()):
+            if not entry.is_final:
+                self._remove(entry)
+                self._forget(entry)
+                for rule in list(entry.published):
+                    self._publish(entry, rule, FlagState.WITHDRAWN)
+
+    def close(self, observation_id: str) -> None:
+        """It stands."""
+        for entry in self.entries.get(observation_id, {}).values():
+            entry.stands = True
+            self._touch(entry)
+
+    def advance(self, watermark: float) -> None:
+        """Nothing earlier is expected any more; what comes nevertheless is late."""
+        self.watermark = max(self.watermark, watermark)
+
     def _place(self, key: str, member: Member, stands: bool, old: Entry | None) -> None:
         observation = member.observation
         if old is not None and (old.is_final or old.observation == observation):
             old.stands = old.stands or stands
-            self._touch(key, old)
+            self._touch(old)
             return
-        fresh = Entry(member, stands)
+        fresh = Entry(member, stands, key)
         if old is not None:
             fresh.published, fresh.findings, fresh.stands = old.published, old.findings, stands or old.stands
-            self._remove(key, old)
+            self._remove(old)
         fresh.is_context = self.has_windows and observation.time < self._context_before
-        line = self._timelines.setdefault(key, Timeline())
-        at = line.insert(fresh)
-        self._entries.setdefault(observation.id, {})[key] = fresh
-        self._judge_again(key, line.after(at, self.assertion))
-        self._judge_again(key, [fresh])
-        self._touch(key, fresh)
+        line, at = self._keep(fresh)
+        self._judge_again(line.after(at, self.assertion))
+        self._judge_again([fresh])
+        self._touch(fresh)
         if len(line.entries) > KEY_ENTRIES_MAX:
-            self._evict(key, line)
+            self._evict(line)
 
-    def _evict(self, key: str, line: Timeline) -> None:
+    def _keep(self, entry: Entry) -> tuple[Timeline, int]:
+        line = self._timelines.setdefault(entry.key, Timeline())
+        self.entries.setdefault(entry.observation.id, {})[entry.key] = entry
+        return line, line.insert(entry)
+
+    def _evict(self, line: Timeline) -> None:
         dropped = line.entries.pop(0)
         line.finals -= dropped.is_final
         self.health.evicted += 1
-        self._forget(key, dropped)
+        self._forget(dropped)
         for rule in () if dropped.is_final else tuple(dropped.published):
             self._publish(dropped, rule, FlagState.WITHDRAWN)
 
-    def _remove(self, key: str, entry: Entry) -> None:
-        line = self._timelines[key]
-        self._judge_again(key, line.after(line.find(entry), self.assertion))
+    def _remove(self, entry: Entry) -> None:
+        line = self._timelines[entry.key]
+        self._judge_again(line.after(line.find(entry), self.assertion))
         line.remove(entry)
         entry.is_due = False
-        self._stale.add(key)
-        self._touched.setdefault(key, {}).pop(entry.observation.id, None)
+        self._stale.add(entry.key)
+        self._touched.setdefault(entry.key, {}).pop(entry.observation.id, None)
 
-    def _judge_again(self, key: str, entries: Sequence[Entry]) -> None:
+    def _judge_again(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if not entry.is_due and (not entry.is_context or self.assertion.rule is not None):
                 entry.is_due = True
-                self._due.setdefault(key, []).append(entry)
+                self._due.append(entry)
 
-    def _touch(self, key: str, entry: Entry) -> None:
-        self._touched.setdefault(key, {})[entry.observation.id] = entry
+    def _touch(self, entry: Entry) -> None:
+        self._touched.setdefault(entry.key, {})[entry.observation.id] = entry
 
-    def _forget(self, key: str, entry: Entry) -> None:
-        there = self._entries.get(entry.observation.id)
-        if there is not None and there.get(key) is entry:
-            del there[key]
+    def _forget(self, entry: Entry) -> None:
+        there = self.entries.get(entry.observation.id)
+        if there is not None and there.get(entry.key) is entry:
+            del there[entry.key]
             if not there:
-                del self._entries[entry.observation.id]
+                del self.entries[entry.observation.id]
 
     # ---- judging
 
-    def due(self) -> Iterator[Task]:
-        """What to judge now; every task is to be settled before the next event is absorbed."""
-        fresh, self._fresh = self._fresh, {}
-        for key, entry in fresh.values():
-            yield Task(self.assertion, key, entry, entry.member)
-        due, self._due = self._due, {}
-        for key, entries in due.items():
-            line = self._timelines.get(key)
-            for entry in entries:
-                if entry.is_due and line is not None:
-                    before = line.before(entry, self.assertion) if self.assertion.takes_window else ()
-                    yield Task(self.assertion, key, entry, entry.member, before)
+    def due(self) -> list[Entry]:
+        """What to judge now; it is to be settled before anything else is taken."""
+        due, self._due = [entry for entry in self._due if entry.is_due], []
+        if self.assertion.takes_window:
+            for entry in due:
+                entry.before = self._timelines[entry.key].before(entry, self.assertion)
+        return due
 
-    def settle(self, task: Task, outcome: Outcome | Step) -> None:
-        """What came of a task."""
-        entry = task.entry
-        if not entry.is_due:
-            self._settle_fresh(task.key, entry, outcome)
-            return
-        entry.is_due = False
-        self._touch(task.key, entry)
-        if isinstance(outcome, Step):
-            entry.step = outcome
-            if not self._agrees(task.key, outcome):
-                self._stale.add(task.key)
-            self.health.count(Judged() if outcome.outputs else Abstained())
-            return
-        self.health.count(outcome)
-        entry.window = tuple(member.observation.id for member in task.before)
-        # A fault says nothing about the example: a flag that an earlier look raised stays as it is.
-        if not isinstance(outcome, Broken):
-            found = outcome.findings if isinstance(outcome, Judged) else ()
-            entry.findings = {finding.rule: finding for finding in found}
+    def settle(self, judged: Sequence[Entry], outcomes: Sequence[Outcome | Step]) -> None:
+        """What came of what was due."""
+        self.health.count([_counted(outcome) for outcome in outcomes])
+        for entry, outcome in zip(judged, outcomes, strict=True):
+            entry.is_due = False
+            self._touch(entry)
+            if isinstance(outcome, Step):
+                entry.step = outcome
+                if not self._agrees(entry.key, outcome):
+                    self._stale.add(entry.key)
+                continue
+            # A fault says nothing about the example: a flag that an earlier look raised stays as it is.
+            if not isinstance(outcome, Broken):
+                entry.findings = _findings(outcome)
+            entry.window = tuple([member.observation.id for member in entry.before]) if entry.findings else ()
+            entry.before = ()
+
+    def settle_fresh(self, judged: Sequence[Fresh], outcomes: Sequence[Outcome | Step]) -> None:
+        """What came of observations that were judged before anything was kept of them."""
+        self.health.count([_counted(outcome) for outcome in outcomes])
+        for fresh, outcome in zip(judged, outcomes, strict=True):
+            if isinstance(outcome, Judged) and outcome.findings:
+                entry = Entry(fresh.member, fresh.stands, home(fresh.member.observation))
+                entry.findings = _findings(outcome)
+                line, _ = self._keep(entry)
+                self._touch(entry)
+                if len(line.entries) > KEY_ENTRIES_MAX:
+                    self._evict(line)
 
     @property
     def _compares_only(self) -> bool:
@@ -217,19 +199,6 @@ class Evaluator:
             return True
         del self._agreed[key]
         return False
-
-    def _settle_fresh(self, key: str, entry: Entry, outcome: Outcome | Step) -> None:
-        if isinstance(outcome, Step):
-            return  # of a rule, and those have windows
-        self.health.count(outcome)
-        if isinstance(outcome, Judged) and outcome.findings:
-            entry.findings = {finding.rule: finding for finding in outcome.findings}
-            line = self._timelines.setdefault(key, Timeline())
-            line.insert(entry)
-            self._entries.setdefault(entry.observation.id, {})[key] = entry
-            self._touch(key, entry)
-            if len(line.entries) > KEY_ENTRIES_MAX:
-                self._evict(key, line)
 
     # ---- flags out
 
@@ -278,7 +247,7 @@ class Evaluator:
             try:
                 return weak_label(before, after, time)
             except BrokenError as error:
-                self.health.count(error.broken)
+                self.health.count([error.broken])
                 return None
 
         return propose
@@ -292,12 +261,12 @@ class Evaluator:
             for entry in finished:
                 line.remove(entry)
                 entry.is_final = True
-                self._forget(key, entry)
+                self._forget(entry)
         for entry in {id(e): e for e in [*touched, *finished]}.values():
             if not entry.is_final or entry in finished:
                 self._refresh(entry)
         for entry in line.prune(self.watermark, self.assertion) if self.has_windows else ():
-            self._forget(key, entry)
+            self._forget(entry)
         if not line.entries:
             del self._timelines[key]
             self._agreed.pop(key, None)
@@ -334,7 +303,7 @@ class Evaluator:
             finding = entry.findings[rule]
             if there is None and self.assertion.rule is not None:
                 self.health.fired += 1
-                self.health.severities.add(finding.severity)
+                self.health.severities.extend([finding.severity])
             flag = make_flag(
                 self.assertion,
                 entry.observation,
@@ -365,3 +334,14 @@ class Evaluator:
     @property
     def _looks_back_a_step(self) -> bool:
         return self.assertion.rule is not None and bool(self.assertion.rule.transitions)
+
+
+def _counted(outcome: Outcome | Step) -> Outcome:
+    """A rule has looked where there was something to compare."""
+    if isinstance(outcome, Step):
+        return Judged() if outcome.outputs else Abstained()
+    return outcome
+
+
+def _findings(outcome: Judged | Abstained) -> dict[str, Finding]:
+    return {finding.rule: finding for finding in outcome.findings} if isinstance(outcome, Judged) else {}

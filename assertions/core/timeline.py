@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import ClassVar, TypeAlias
 
 from assertions.core.consistency import Step
 from assertions.core.definition import Assertion, Member
@@ -16,9 +18,26 @@ from assertions.core.window import HORIZON_SECONDS
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class Fresh:
+    """A whole observation that no window holds, for all assertions that look at it. Nearly always all of them find
+    nothing, and then nothing is kept: an entry for each made 20 assertions cost 560 of 990 µs an item."""
+
     member: Member
     stands: bool
+    known_to: Sequence[str] = ()
+    """Assertions that keep an entry of it, and take it as what becomes of that."""
+    before: ClassVar[tuple[Member, ...]] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """What one assertion keeps of an observation under one key."""
+
+    member: Member
+    stands: bool
+    key: str
+    before: tuple[Member, ...] = ()
+    """What it is to be judged on, while it is due."""
     is_due: bool = False
     is_final: bool = False
     is_context: bool = False
@@ -37,6 +56,9 @@ class Entry:
         self.time = self.observation.time
         self.order = self.observation.order
 
+
+Look: TypeAlias = Fresh | Entry
+"""What an assertion judges: a `member`, having seen those `before`."""
 
 _order = attrgetter("order")
 _time = attrgetter("time")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from assertions.core.definition import Assertion, Member
-from assertions.core.engine import Judging
+from assertions.core.definition import Assertion, Member, home
+from assertions.core.engine import Judging, keys_of
 from assertions.core.log import Logged, Routed, Unkeyed, partition_of
 from assertions.core.observation import Event, Observation, Seen, Watermark
 from assertions.core.severity import Broken
@@ -33,21 +33,12 @@ class Routes:
     def route(self, events: Iterable[Event]) -> Iterator[tuple[int, Logged]]:
         """In order. All keys are asked for at once."""
         listed = list(events)
-        found = iter(
-            self._judging.keys(
-                [
-                    (assertion, member)
-                    for event in listed
-                    if isinstance(event, Seen)
-                    for member in [Member(event.observation)]
-                    for assertion in self._keyed(event.observation)
-                ]
-            )
-        )
+        seen = [event.observation for event in listed if isinstance(event, Seen)]
+        found = iter(keys_of(self._judging, [(Member(each), self._keyed(each)) for each in seen]))
         for event in listed:
             match event:
                 case Seen(observation=observation):
-                    yield from self._seen(observation, found)
+                    yield from self._seen(observation, next(found))
                 case Watermark():
                     pass
                 case _:
@@ -62,27 +53,27 @@ class Routes:
         return [each for each in self._looking(observation) if each.is_keyed]
 
     def _seen(
-        self, observation: Observation, found: Iterator[tuple[str, ...] | Broken]
+        self, observation: Observation, found: Mapping[str, tuple[str, ...] | Broken]
     ) -> Iterator[tuple[int, Logged]]:
         watched = (observation.pipeline, observation.stages)
-        home = partition_of(f"{observation.pipeline}/{observation.serial}", self._partitions)
+        at_home = partition_of(home(observation), self._partitions)
         keyed: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
         is_plain = False
         for assertion in self._looking(observation):
             if not assertion.is_keyed:
                 is_plain = True
                 continue
-            keys = next(found)
+            keys = found[assertion.name]
             if isinstance(keys, Broken):
-                yield home, Unkeyed(assertion.name, keys)
+                yield at_home, Unkeyed(assertion.name, keys)
                 continue
             for key in keys:
                 # By the key alone: assertions that look at one thing share one copy of the example.
                 keyed[partition_of(key, self._partitions)][assertion.name].append(key)
         if keyed and watched not in self._is_at_request:
-            home = min(keyed)
-        places = set(keyed) | ({home} if is_plain else set())
+            at_home = min(keyed)
+        places = set(keyed) | ({at_home} if is_plain else set())
         if places:
             self._sent.setdefault(observation.id, set()).update(places)
         for p in sorted(places):
-            yield p, Routed(observation, is_plain and p == home, {n: tuple(k) for n, k in keyed.get(p, {}).items()})
+            yield p, Routed(observation, is_plain and p == at_home, {n: tuple(k) for n, k in keyed.get(p, {}).items()})
