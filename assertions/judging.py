@@ -231,7 +231,7 @@ def _keys(assertion: Assertion, member: Member, started: float) -> tuple[str, ..
 def _judge(assertion: Assertion, look: Look, started: float) -> Outcome | Step:
     try:
         if assertion.rule is not None:
-            return Step(look.member.observation, assertion.rule.outputs(*look.member.typed(assertion.adapters)))
+            return Step(look.member.observation, assertion.rule.outputs(*look.member.typed(assertion.types)))
         returned = assertion.call(look.member, look.before)
         return _outcome(assertion, returned, time.perf_counter() - started)
     except Exception as error:  # noqa: BLE001 users' code may raise anything

@@ -42,6 +42,8 @@ class Evaluator:
         self.watermark = -math.inf
         self._context_before = context_before
         self.has_windows = assertion.rule is not None or assertion.window is not None
+        self._ahead = ahead(assertion)
+        self._compares_only = assertion.rule is not None and not assertion.rule.transitions and assertion.per is None
         self._timelines: dict[str, Timeline] = {}
         self.entries: dict[str, dict[str, Entry]] = {}
         """Observation → key → what is kept of it there. What ends is of interest only where it is here."""
@@ -49,7 +51,7 @@ class Evaluator:
         """Of a rule about attributes alone: identifier → what all its outputs that are kept say. While they agree there
         is nothing to find, and the rule need not look at all of them again. Absent: they do not."""
         self._due: list[Entry] = []
-        self._touched: dict[str, dict[str, Entry]] = {}
+        self._touched: dict[str, list[Entry]] = {}
         self._stale: set[str] = set()
         self._wake: list[tuple[float, str]] = []
         self._asleep: dict[str, float] = {}
@@ -60,12 +62,15 @@ class Evaluator:
     def see(self, member: Member, keys: Sequence[str], stands: bool = False) -> None:
         """Take an observation; `keys` are the windows that it belongs to (`Assertion.keys`)."""
         observation = member.observation
-        known = self.entries.get(observation.id, {})
-        if not known and self.has_windows and observation.time < self.watermark:
+        known = self.entries.get(observation.id)
+        if known:
+            for key in dict.fromkeys([*known, *keys]):
+                self._place(key, member, stands, known.get(key))
+        elif self.has_windows and observation.time < self.watermark:
             self.health.late += 1
-            return
-        for key in dict.fromkeys([*known, *keys]):
-            self._place(key, member, stands, known.get(key))
+        else:
+            for key in keys:
+                self._place(key, member, stands, None)
 
     def supersede(self, observation_id: str) -> None:
         """It never happened."""
@@ -98,20 +103,20 @@ class Evaluator:
             self._remove(old)
         fresh.is_context = self.has_windows and observation.time < self._context_before
         line, at = self._keep(fresh)
-        self._judge_again(line.after(at, self.assertion))
-        self._judge_again([fresh])
+        self._judge_again([*line.after(at, self.assertion), fresh])
         self._touch(fresh)
         if len(line.entries) > KEY_ENTRIES_MAX:
             self._evict(line)
 
     def _keep(self, entry: Entry) -> tuple[Timeline, int]:
-        line = self._timelines.setdefault(entry.key, Timeline())
+        line = self._timelines.get(entry.key)
+        if line is None:
+            line = self._timelines[entry.key] = Timeline()
         self.entries.setdefault(entry.observation.id, {})[entry.key] = entry
         return line, line.insert(entry)
 
     def _evict(self, line: Timeline) -> None:
-        dropped = line.entries.pop(0)
-        line.finals -= dropped.is_final
+        dropped = line.remove_first()
         self.health.evicted += 1
         self._forget(dropped)
         for rule in () if dropped.is_final else tuple(dropped.published):
@@ -123,7 +128,8 @@ class Evaluator:
         line.remove(entry)
         entry.is_due = False
         self._stale.add(entry.key)
-        self._touched.setdefault(entry.key, {}).pop(entry.observation.id, None)
+        if entry.is_touched:
+            self._touched[entry.key].remove(entry)
 
     def _judge_again(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -132,7 +138,9 @@ class Evaluator:
                 self._due.append(entry)
 
     def _touch(self, entry: Entry) -> None:
-        self._touched.setdefault(entry.key, {})[entry.observation.id] = entry
+        if not entry.is_touched:
+            entry.is_touched = True
+            self._touched.setdefault(entry.key, []).append(entry)
 
     def _forget(self, entry: Entry) -> None:
         there = self.entries.get(entry.observation.id)
@@ -153,7 +161,7 @@ class Evaluator:
 
     def settle(self, judged: Sequence[Entry], outcomes: Sequence[Outcome | Step]) -> None:
         """What came of what was due."""
-        self.health.count([_counted(outcome) for outcome in outcomes])
+        self.health.count(_counted(outcomes))
         for entry, outcome in zip(judged, outcomes, strict=True):
             entry.is_due = False
             self._touch(entry)
@@ -162,28 +170,25 @@ class Evaluator:
                 if not self._agrees(entry.key, outcome):
                     self._stale.add(entry.key)
                 continue
+            found = outcome.findings if isinstance(outcome, Judged) else ()
             # A fault says nothing about the example: a flag that an earlier look raised stays as it is.
-            if not isinstance(outcome, Broken):
-                entry.findings = _findings(outcome)
-            entry.window = tuple([member.observation.id for member in entry.before]) if entry.findings else ()
+            if (found or entry.findings) and not isinstance(outcome, Broken):
+                entry.findings = _by_rule(found)
+            if entry.findings:
+                entry.window = tuple([member.observation.id for member in entry.before])
             entry.before = ()
 
     def settle_fresh(self, judged: Sequence[Fresh], outcomes: Sequence[Outcome | Step]) -> None:
         """What came of observations that were judged before anything was kept of them."""
-        self.health.count([_counted(outcome) for outcome in outcomes])
+        self.health.count(_counted(outcomes))
         for fresh, outcome in zip(judged, outcomes, strict=True):
             if isinstance(outcome, Judged) and outcome.findings:
                 entry = Entry(fresh.member, fresh.stands, home(fresh.member.observation))
-                entry.findings = _findings(outcome)
+                entry.findings = _by_rule(outcome.findings)
                 line, _ = self._keep(entry)
                 self._touch(entry)
                 if len(line.entries) > KEY_ENTRIES_MAX:
                     self._evict(line)
-
-    @property
-    def _compares_only(self) -> bool:
-        rule = self.assertion.rule
-        return rule is not None and not rule.transitions and self.assertion.per is None
 
     def _agrees(self, key: str, step: Step) -> bool:
         """Whether a new step says nothing that the others of its identifier do not say."""
@@ -210,22 +215,25 @@ class Evaluator:
             time, key = heapq.heappop(self._wake)
             if self._asleep.get(key) == time:
                 del self._asleep[key]
-            touched.setdefault(key, {})
+            touched.setdefault(key, [])
         for key in sorted(touched.keys() | stale):
             line = self._timelines.get(key)
             if line is None:
                 continue
-            entries = touched.get(key, {})
-            if key in stale and self.assertion.rule is not None:
-                entries = self._apply_rule(key, line, entries)
-            self._finish(key, line, list(entries.values()))
+            entries = touched.get(key, [])
+            for entry in entries:
+                entry.is_touched = False
+            if key in stale:
+                self._apply_rule(key, line, entries)
+            self._finish(key, line, entries)
         changed, self._changes = self._changes, []
         return changed
 
-    def _apply_rule(self, key: str, line: Timeline, touched: dict[str, Entry]) -> dict[str, Entry]:
+    def _apply_rule(self, key: str, line: Timeline, touched: list[Entry]) -> None:
+        """Compare all steps of the key; those whose findings change are touched."""
         rule = self._rule
         if rule is None:
-            return touched
+            return
         known = [(e, e.step) for e in line.entries if e.step is not None and e.observation.is_complete]
         found = rule.findings([step for _, step in known], key if self.assertion.per is None else None)
         if self._compares_only and not any(found):
@@ -234,11 +242,10 @@ class Evaluator:
             if all(told.setdefault(n, value) == value for _, step in known for n, value in said(step, key)):
                 self._agreed[key] = told
         for (entry, _), findings in zip(known, found, strict=True):
-            now = {finding.rule: finding for finding in findings}
+            now = _by_rule(findings)
             if not entry.is_final and not entry.is_context and now != entry.findings:
                 entry.findings = now
-                touched[entry.observation.id] = entry
-        return touched
+                touched.append(entry)
 
     def _proposing(self, weak_label: WeakLabel) -> WeakLabel:
         """What is missing is missing, also where nothing can be proposed for it."""
@@ -254,7 +261,7 @@ class Evaluator:
 
     def _finish(self, key: str, line: Timeline, touched: list[Entry]) -> None:
         if self.has_windows:
-            finished, look_again = line.finish(self.watermark, ahead(self.assertion))
+            finished, look_again = line.finish(self.watermark, self._ahead)
         else:
             finished = [entry for entry in touched if entry.stands and not entry.is_final]
             look_again = math.inf
@@ -262,9 +269,12 @@ class Evaluator:
                 line.remove(entry)
                 entry.is_final = True
                 self._forget(entry)
-        for entry in {id(e): e for e in [*touched, *finished]}.values():
-            if not entry.is_final or entry in finished:
-                self._refresh(entry)
+        telling = {id(entry): entry for entry in [*touched, *finished] if entry.findings or entry.published}
+        if telling:  # of most there is nothing to tell
+            final_now = {id(entry) for entry in finished}
+            for identity, entry in telling.items():
+                if not entry.is_final or identity in final_now:
+                    self._refresh(entry)
         for entry in line.prune(self.watermark, self.assertion) if self.has_windows else ():
             self._forget(entry)
         if not line.entries:
@@ -312,7 +322,7 @@ class Evaluator:
                 revision=1 if there is None else there.data.revision + 1,
                 window=entry.window,
             )
-        entry.published[rule] = flag
+        entry.published = {**entry.published, rule: flag}
         self._changes.append(flag)
 
     # ---- what a restart needs
@@ -336,12 +346,13 @@ class Evaluator:
         return self.assertion.rule is not None and bool(self.assertion.rule.transitions)
 
 
-def _counted(outcome: Outcome | Step) -> Outcome:
+def _counted(outcomes: Sequence[Outcome | Step]) -> list[Outcome]:
     """A rule has looked where there was something to compare."""
-    if isinstance(outcome, Step):
-        return Judged() if outcome.outputs else Abstained()
-    return outcome
+    return [
+        outcome if not isinstance(outcome, Step) else Judged() if outcome.outputs else Abstained()
+        for outcome in outcomes
+    ]
 
 
-def _findings(outcome: Judged | Abstained) -> dict[str, Finding]:
-    return {finding.rule: finding for finding in outcome.findings} if isinstance(outcome, Judged) else {}
+def _by_rule(findings: Sequence[Finding]) -> dict[str, Finding]:
+    return {finding.rule: finding for finding in findings}
