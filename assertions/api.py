@@ -74,7 +74,7 @@ def assertion(
             raise AssertionSetupError(f"enforce={enforce!r}: it may be {', '.join(map(repr, ENFORCEMENTS))}.")
         if not 1 <= retries <= REVISIONS_MAX:
             raise AssertionSetupError(f"retries={retries!r}: 1 to {REVISIONS_MAX}; a stage heeds no more.")
-        adapters, takes_window = parameters(function, len(stages), called)
+        types, takes_window = parameters(function, len(stages), called)
         has_window = window is not None or within is not None or per is not None
         if takes_window and not has_window:
             raise AssertionSetupError(
@@ -91,7 +91,7 @@ def assertion(
             name=called,
             on=stages,
             function=function,
-            adapters=adapters,
+            types=types,
             window=WindowSpec.of(window, within) if has_window else None,
             per=per,
             takes_window=takes_window,
@@ -149,7 +149,7 @@ def consistency(
     called = check_name(name)
     stages = targets(on)
     first = outputs if outputs is not None else id
-    adapters, _ = parameters(first, len(stages), called)
+    types, _ = parameters(first, len(stages), called)
     if not within > 0:
         raise AssertionSetupError(f"within={within!r}: longer than 0 seconds.")
     if within > HORIZON_SECONDS:
@@ -173,7 +173,7 @@ def consistency(
         name=called,
         on=stages,
         function=id,
-        adapters=adapters,
+        types=types,
         per=scope,
         rule=rule,
         version=str(version),

@@ -8,55 +8,33 @@ after a few of those the assertion is suspended. The hand-over between threads i
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from queue import SimpleQueue
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
 from assertions.core.consistency import Step, WeakLabel
 from assertions.core.definition import Assertion, Member
-from assertions.core.evaluator import Task
 from assertions.core.severity import Broken, BrokenError, Fault, Judged, Outcome, judged
+from assertions.core.timeline import Look
 from assertions.errors import SeverityRefusedError
 
+G = TypeVar("G")
+"""What a call is given."""
 R = TypeVar("R")
+"""What comes of it; a Broken may always."""
+Rounds: TypeAlias = Sequence[tuple[Assertion, Sequence[G]]]
+"""The calls to make for each assertion."""
 
 # Each abandoned thread costs memory for as long as its function hangs. Three say that it was no accident.
 HANGS_MAX: Final = 3
 # Coroutines of one batch that wait at the same time, so that an assertion which asks a server does not flood it.
 CONCURRENT_MAX: Final = 32
-
-
-class _Call(Protocol):
-    """Something to call for an assertion, within its limit."""
-
-    @property
-    def assertion(self) -> Assertion: ...
-
-
-C = TypeVar("C", bound=_Call)
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """An observation's keys."""
-
-    assertion: Assertion
-    member: Member
-
-
-@dataclass(frozen=True, slots=True)
-class _Proposal:
-    """What a weak_label is asked."""
-
-    assertion: Assertion
-    weak_label: WeakLabel
-    arguments: tuple[Any, Any, float]
 
 
 class Judge:
@@ -66,39 +44,43 @@ class Judge:
         self._hangs: Counter[str] = Counter()
         self._thread: _Caller | None = None
 
-    def keys(self, wanted: Sequence[tuple[Assertion, Member]]) -> Sequence[tuple[str, ...] | Broken]:
-        return self._all([_Wanted(*each) for each in wanted], _keys)
+    def keys(self, wanted: Rounds[Member]) -> list[list[tuple[str, ...] | Broken]]:
+        return self._all(wanted, _keys)
 
-    def outcomes(self, tasks: Sequence[Task]) -> Sequence[Outcome | Step]:
-        return self._all(tasks, _judge)
+    def outcomes(self, wanted: Rounds[Look]) -> list[list[Outcome | Step]]:
+        return self._all(wanted, _judge)
 
     def weak_label(self, assertion: Assertion) -> WeakLabel | None:
         proposes = assertion.rule.weak_label if assertion.rule is not None else None
         if proposes is None:
             return None
 
+        def propose(_: Assertion, given: tuple[Any, Any, float], started: float) -> tuple[Any] | Broken:
+            try:
+                return (proposes(*given),)
+            except Exception as error:  # noqa: BLE001 users' code may raise anything
+                return Broken(Fault.RAISED, reason_of(error), time.perf_counter() - started)
+
         def limited(before: Any, after: Any, time_: float) -> Any:
-            [outcome] = self._all([_Proposal(assertion, proposes, (before, after, time_))], _propose)
+            [[outcome]] = self._all([(assertion, [(before, after, time_)])], propose)
             if isinstance(outcome, Broken):
                 raise BrokenError(outcome)
             return outcome[0]
 
         return limited
 
-    def _all(self, calls: Sequence[C], work: Callable[[C, float], R]) -> list[R | Broken]:
-        results: list[R | Broken | None] = [None] * len(calls)
-        waiting = [i for i, call in enumerate(calls) if not self._refuse(call, results, i)]
-        while waiting:
+    def _all(self, rounds: Rounds[G], call: Callable[[Assertion, G, float], R]) -> list[list[R]]:
+        results: list[list[Any]] = [[] for _ in rounds]
+        while self._are_open(rounds, results):
             caller = self._thread if self._thread is not None else _Caller()
             self._thread = caller
-            hung = caller.run(_Batch([(i, calls[i]) for i in waiting], results, work))
+            hung = caller.run(_Batch(rounds, results, call))
             if hung is not None:
                 self._thread = None
-                assertion = calls[hung].assertion
+                assertion = rounds[hung][0]
                 self._hangs[assertion.name] += 1
-                results[hung] = Broken(Fault.TIMED_OUT, _limit(assertion), assertion.limit_seconds)
-            waiting = [i for i in waiting if results[i] is None and not self._refuse(calls[i], results, i)]
-        return [result for result in results if result is not None]
+                results[hung].append(Broken(Fault.TIMED_OUT, _limit(assertion), assertion.limit_seconds))
+        return results
 
     def is_suspended(self, assertion: Assertion) -> bool:
         return self._hangs[assertion.name] >= HANGS_MAX
@@ -109,11 +91,16 @@ class Judge:
             self._thread.stop()
             self._thread = None
 
-    def _refuse(self, call: _Call, results: list[R | Broken | None], at: int) -> bool:
-        if not self._hangs or not self.is_suspended(call.assertion):
-            return False
-        results[at] = Broken(Fault.TIMED_OUT, f"suspended after it hung {HANGS_MAX} times")
-        return True
+    def _are_open(self, rounds: Rounds[G], results: Sequence[list[Any]]) -> bool:
+        """Whether calls are to be made still. Those of a suspended assertion are not."""
+        is_open = False
+        for (assertion, given), found in zip(rounds, results, strict=True):
+            missing = len(given) - len(found)
+            if missing and self._hangs and self.is_suspended(assertion):
+                found.extend([Broken(Fault.TIMED_OUT, f"suspended after it hung {HANGS_MAX} times")] * missing)
+            elif missing:
+                is_open = True
+        return is_open
 
 
 class _Caller:
@@ -144,112 +131,129 @@ class _Caller:
             loop.close()
 
 
-class _Batch(Generic[C, R]):
+class _Batch(Generic[G, R]):
+    """Calls that are made in order, each result at the end of its round's list. So the lists say how far it is."""
+
     def __init__(
-        self, calls: list[tuple[int, C]], results: list[R | Broken | None], work: Callable[[C, float], R]
+        self,
+        rounds: Rounds[G],
+        results: Sequence[list[R]],
+        call: Callable[[Assertion, G, float], R],
     ) -> None:
         self.done = threading.Event()
-        self._calls = calls
+        self._rounds = rounds
         self._results = results
-        self._work = work
+        self._call = call
         self._lock = threading.Lock()
+        """Held while a result is put down: what is abandoned puts down no more."""
         self._is_abandoned = False
-        self._current: tuple[int, float, float] | None = None
-        """(index, started, limit) of the call under way."""
+        self._current: int | None = None
+        """The round under way."""
+        self._started = 0.0
+        self._limit = 0.0
+        """Seconds, of the call under way."""
 
     def patience(self) -> float:
-        current = self._current
-        if current is None:
+        if self._current is None:
             return 0.05
-        return max(0.001, current[1] + current[2] - time.perf_counter())
+        return max(0.001, self._started + self._limit - time.perf_counter())
 
     def overdue(self) -> int | None:
+        """The round whose call hangs; then it is abandoned."""
         with self._lock:
-            current = self._current
-            if current is None or time.perf_counter() < current[1] + current[2]:
+            number = self._current
+            if number is None or time.perf_counter() < self._started + self._limit:
                 return None
+            if len(self._results[number]) == len(self._rounds[number][1]):
+                return None  # the last call of its round has just ended
             self._is_abandoned = True
-            return current[0]
+            return number
 
     def execute(self, loop: asyncio.AbstractEventLoop) -> None:
-        pending: list[tuple[int, Task]] = []
-        for at, call in self._calls:
-            if isinstance(call, Task) and call.assertion.is_async and call.assertion.rule is None:
-                pending.append((at, call))
+        together: list[tuple[int, Assertion, Sequence[Any]]] = []
+        for number, (assertion, given) in enumerate(self._rounds):
+            left = given[len(self._results[number]) :] if self._results[number] else given
+            if not left:
                 continue
-            if self._is_abandoned:
+            if self._call is _judge and assertion.is_async and assertion.rule is None:
+                together.append((number, assertion, left))
+            elif not (self._begin(number, assertion.limit_seconds) and self._execute_round(number, assertion, left)):
                 return
-            started = time.perf_counter()
-            # One assignment, so that `overdue` sees a whole one without the lock.
-            self._current = (at, started, call.assertion.limit_seconds)
-            if not self._end(at, self._work(call, started)):
-                return
-        if pending:
-            # Their own limits are kept by wait_for; this one is for a coroutine that blocks the thread.
-            rounds = len(pending) // CONCURRENT_MAX + 1
-            if not self._begin(pending[0][0], 2 * rounds * max(t.assertion.limit_seconds for _, t in pending)):
-                return
-            outcomes: list[Any] = loop.run_until_complete(_judge_together([task for _, task in pending]))
-            for (at, _), outcome in zip(pending, outcomes, strict=True):
-                if not self._end(at, outcome):
-                    return
+        if together and not self._execute_together(together, loop):
+            return
         self.done.set()
 
-    def _begin(self, at: int, limit: float) -> bool:
-        with self._lock:
-            self._current = (at, time.perf_counter(), limit)
-            return not self._is_abandoned
+    def _execute_round(self, number: int, assertion: Assertion, left: Sequence[G]) -> bool:
+        """False where it was abandoned."""
+        call, results, started = self._call, self._results[number], self._started
+        for given in left:
+            result = call(assertion, given, started)
+            # One reading of the clock ends a call and starts the next.
+            started = time.perf_counter()
+            with self._lock:
+                if self._is_abandoned:
+                    return False
+                results.append(result)
+                self._started = started
+        return True
 
-    def _end(self, at: int, outcome: R) -> bool:
+    def _execute_together(
+        self, together: Sequence[tuple[int, Assertion, Sequence[Any]]], loop: asyncio.AbstractEventLoop
+    ) -> bool:
+        # Their own limits are kept by wait_for; this one is for a coroutine that blocks the thread.
+        count = sum(len(left) for _, _, left in together)
+        limit = max(assertion.limit_seconds for _, assertion, _ in together)
+        if not self._begin(together[0][0], 2 * (count // CONCURRENT_MAX + 1) * limit):
+            return False
+        calls = [(assertion, look) for _, assertion, left in together for look in left]
+        outcomes: list[Any] = loop.run_until_complete(_judge_together(calls))
         with self._lock:
             if self._is_abandoned:
                 return False
-            self._current = None
-            self._results[at] = outcome
-            return True
+            coming = iter(outcomes)
+            for number, _, left in together:
+                self._results[number].extend(itertools.islice(coming, len(left)))
+        return True
+
+    def _begin(self, number: int, limit: float) -> bool:
+        with self._lock:
+            self._current, self._started, self._limit = number, time.perf_counter(), limit
+            return not self._is_abandoned
 
 
-def _keys(wanted: _Wanted, started: float) -> tuple[str, ...] | Broken:
+def _keys(assertion: Assertion, member: Member, started: float) -> tuple[str, ...] | Broken:
     try:
-        return wanted.assertion.keys(wanted.member)
+        return assertion.keys(member)
     except Exception as error:  # noqa: BLE001 users' code may raise anything
         return Broken(Fault.RAISED, reason_of(error), time.perf_counter() - started)
 
 
-def _propose(proposal: _Proposal, started: float) -> tuple[Any] | Broken:
+def _judge(assertion: Assertion, look: Look, started: float) -> Outcome | Step:
     try:
-        return (proposal.weak_label(*proposal.arguments),)
-    except Exception as error:  # noqa: BLE001 users' code may raise anything
-        return Broken(Fault.RAISED, reason_of(error), time.perf_counter() - started)
-
-
-def _judge(task: Task, started: float) -> Outcome | Step:
-    try:
-        if task.assertion.rule is not None:
-            outputs = task.assertion.rule.outputs(*task.member.typed(task.assertion.adapters))
-            return Step(task.member.observation, outputs)
-        returned = task.assertion.call(task.member, task.before)
-        return _outcome(task.assertion, returned, time.perf_counter() - started)
+        if assertion.rule is not None:
+            return Step(look.member.observation, assertion.rule.outputs(*look.member.typed(assertion.types)))
+        returned = assertion.call(look.member, look.before)
+        return _outcome(assertion, returned, time.perf_counter() - started)
     except Exception as error:  # noqa: BLE001 users' code may raise anything
         return broken(error, time.perf_counter() - started)
 
 
-async def _judge_together(tasks: Sequence[Task]) -> list[Outcome]:
+async def _judge_together(calls: Iterable[tuple[Assertion, Look]]) -> list[Outcome]:
     room = asyncio.Semaphore(CONCURRENT_MAX)
 
-    async def one(task: Task) -> Outcome:
+    async def one(assertion: Assertion, look: Look) -> Outcome:
         async with room:
             started = time.perf_counter()
             try:
-                call: Coroutine[Any, Any, Any] = task.assertion.call(task.member, task.before)
-                returned = await asyncio.wait_for(call, task.assertion.limit_seconds)
-                return _outcome(task.assertion, returned, time.perf_counter() - started)
+                call: Coroutine[Any, Any, Any] = assertion.call(look.member, look.before)
+                returned = await asyncio.wait_for(call, assertion.limit_seconds)
+                return _outcome(assertion, returned, time.perf_counter() - started)
             except TimeoutError:
-                return Broken(Fault.TIMED_OUT, _limit(task.assertion), time.perf_counter() - started)
+                return Broken(Fault.TIMED_OUT, _limit(assertion), time.perf_counter() - started)
             except Exception as error:  # noqa: BLE001 users' code may raise anything
                 return broken(error, time.perf_counter() - started)
 
-    return list(await asyncio.gather(*(one(task) for task in tasks)))
+    return list(await asyncio.gather(*(one(*each) for each in calls)))
 
 
 def _outcome(assertion: Assertion, returned: Any, seconds: float) -> Outcome:

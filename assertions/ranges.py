@@ -12,13 +12,14 @@ from assertions.core.definition import Assertion
 from assertions.core.observation import Closed, Event, Observation, Seen
 from assertions.errors import AssertionSetupError
 from assertions.history import read_topic
-from assertions.processor.intake import DUPLICATE, headers_of
+from assertions.processor.intake import DUPLICATE
 from assertions.subscription import Since
 from streams.core.control import decode_control
 from streams.core.lineage import Serial
 from streams.core.plan import Plan
 from streams.core.record import parse_envelope
 from streams.errors import RecordError
+from streams.runtime.consumer import headers_of
 from streams.settings import KafkaSettings
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from assertions.core.observation import Closed, Event, Observation, Seen, Superseded, parse_value
 from streams.core.lineage import Entry, Layout, NodeKey, RunId, Serial, format_lineage, format_path
@@ -29,8 +29,7 @@ CLOSED_MAX: Final = 100_000
 OLDER_MAX: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(NamedTuple):
     """A record as it was read."""
 
     topic: str
@@ -110,7 +109,9 @@ class Assembler:
             return []
         if serial in self._closed:
             return self._straggler(serial, stage, incoming)
-        request = self._requests.setdefault(serial, _Request(envelope.id, envelope.deadline / 1000))
+        request = self._requests.get(serial)
+        if request is None:
+            request = self._requests[serial] = _Request(envelope.id, envelope.deadline / 1000)
         request.first.setdefault((incoming.topic, incoming.partition), incoming.offset)
         held = Held(envelope, None, 0, incoming.offset, self._entries(envelope, stage))
         part = self._part(request, stage, held, incoming)
@@ -141,8 +142,7 @@ class Assembler:
             if any(decided.get(n, run) != run for n, run in part.held.entries)
         }
         for observation in request.emitted.values():
-            rests_on = set(self._keys(observation))
-            fits = not (rests_on & wrong) and observation.is_complete
+            fits = observation.is_complete and not (wrong and wrong.intersection(self._keys(observation)))
             events.append(Closed(observation.id) if fits else Superseded(observation.id))
         return events + self._standing_again(serial, request, decided, wrong)
 
@@ -178,6 +178,8 @@ class Assembler:
         wrong: set[tuple[str, tuple[int, ...]]],
     ) -> list[Event]:
         """What was outranked and is what the answer rests on all the same."""
+        if not request.older:
+            return []
         back: dict[tuple[str, tuple[int, ...]], _Part] = {}
         for (stage, path, _), part in request.older.items():
             key, entries = (stage, path), part.held.entries
@@ -301,13 +303,13 @@ class Assembler:
         parts: Sequence[_Part],
         path: tuple[int, ...],
     ) -> Observation:
-        last = max(parts, key=lambda part: (part.time, part.source))
+        last = parts[0] if len(parts) == 1 else max(parts, key=lambda part: (part.time, part.source))
         envelope = last.held.envelope
         runs = [format_lineage(part.held.envelope.lin) for part in parts]
         return Observation(
             pipeline=self.pipeline,
             stages=stages,
-            values=tuple(part.value for part in parts),
+            values=tuple([part.value for part in parts]),
             serial=str(serial),
             path=format_path(path),
             time=last.time,

@@ -28,7 +28,7 @@ REFERENCES_MAX: Final = 20
 LABEL_MAX: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, nor is Step: made for each observation, and freezing doubles what that costs
 class Output:
     """One output of an observation: what it is about, and what it says of it."""
 
@@ -39,7 +39,7 @@ class Output:
     value: Any = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Step:
     """An observation with the outputs that were found in it; none is a step in which nothing was there."""
 

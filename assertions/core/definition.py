@@ -73,6 +73,20 @@ Adapters: TypeAlias = tuple[TypeAdapter[Any] | None, ...]
 """What the values become before an assertion is given them; None: what the JSON says."""
 
 
+class Types:
+    """Adapters under which values are found again. By identity: a tuple is hashed anew at each look, and a window of 20
+    is 20 looks."""
+
+    __slots__ = ("adapters",)
+
+    def __init__(self, adapters: Adapters) -> None:
+        self.adapters: Final = adapters
+
+
+types_of = cache(Types)
+"""One for the same adapters, so that assertions share what is made of a value."""
+
+
 @dataclass(slots=True, eq=False)
 class Member:
     """An observation with its values as the assertions' types, each made once and kept as long as a window shows it.
@@ -81,15 +95,15 @@ class Member:
     """
 
     observation: Observation
-    _typed: dict[Adapters, tuple[Any, ...]] = field(default_factory=dict)
+    known: dict[Types, tuple[Any, ...]] = field(default_factory=dict)
 
-    def typed(self, adapters: Adapters) -> tuple[Any, ...]:
+    def typed(self, types: Types) -> tuple[Any, ...]:
         """Raises pydantic.ValidationError where a value does not fit its type."""
-        found = self._typed.get(adapters)
+        found = self.known.get(types)
         if found is None:
-            found = self._typed[adapters] = tuple(
+            found = self.known[types] = tuple(
                 value if adapter is None else adapter.validate_python(value)
-                for value, adapter in zip(self.observation.values, adapters, strict=True)
+                for value, adapter in zip(self.observation.values, types.adapters, strict=True)
             )
         return found
 
@@ -101,7 +115,7 @@ class Assertion:
     name: str
     on: tuple[Target, ...]
     function: Callable[..., Any]
-    adapters: Adapters
+    types: Types
     window: WindowSpec | None = None
     per: Callable[..., Any] | str | None = None
     rule: ConsistencyRule | None = None
@@ -147,22 +161,30 @@ class Assertion:
         """The windows that the observation belongs to. Calls the user's `per` or `id`; raises what they raise."""
         observation = member.observation
         if not self.is_keyed:
-            return (f"{observation.pipeline}/{observation.serial}",)
+            return (home(observation),)
         if self.rule is not None and self.per is None:
-            outputs = self.rule.outputs(*member.typed(self.adapters))
+            outputs = self.rule.outputs(*member.typed(self.types))
             return tuple(dict.fromkeys(output.id for output in outputs))
         if not callable(self.per):
             return ("",)
-        return (canonical(_plain(self.per(*member.typed(self.adapters)))),)
+        return (canonical(_plain(self.per(*member.typed(self.types)))),)
 
     def call(self, member: Member, before: Sequence[Member]) -> Any:
         """Run the function on one observation and those before it; the returned value, or a coroutine of it."""
-        items = member.typed(self.adapters)
+        types = self.types
+        items = member.typed(types)
         if not self.takes_window:
             return self.function(*items)
-        single = len(self.on) == 1
-        recent = [m.typed(self.adapters)[0] if single else m.typed(self.adapters) for m in before]
-        return self.function(*items, Window(recent, [m.observation.time for m in before]))
+        # Nearly all of them were judged themselves before, so that their values are known.
+        recent: list[Any] = [each.known.get(types) or each.typed(types) for each in before]
+        if len(self.on) == 1:
+            recent = [only for (only,) in recent]
+        return self.function(*items, Window(recent, lambda: [each.observation.time for each in before]))
+
+
+def home(observation: Observation) -> str:
+    """The key of its request: what belongs to no other window is there."""
+    return f"{observation.pipeline}/{observation.serial}"
 
 
 def _plain(key: Any) -> Any:
@@ -205,8 +227,8 @@ def targets(on: On | Sequence[On]) -> tuple[Target, ...]:
     return found
 
 
-def parameters(function: Callable[..., Any], count: int, name: str) -> tuple[Adapters, bool]:
-    """The adapters of the first `count` parameters, and whether one more is there for the window."""
+def parameters(function: Callable[..., Any], count: int, name: str) -> tuple[Types, bool]:
+    """The types of the first `count` parameters, and whether one more is there for the window."""
     try:
         signature = inspect.signature(function, eval_str=True)
     except (NameError, TypeError):
@@ -219,7 +241,7 @@ def parameters(function: Callable[..., Any], count: int, name: str) -> tuple[Ada
             ", and one more is for the window (recent: Window[...])."
         )
     adapters = tuple(_adapter(p.annotation) for p in positional[:count])
-    return adapters, len(positional) > count
+    return types_of(adapters), len(positional) > count
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any] | None:

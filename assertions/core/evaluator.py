@@ -5,7 +5,7 @@ whatever order they came in, and judged again when one comes late, grows or is s
 online, over a topic range, over a file and after a crash and replay, as long as nothing is later than `lateness`; what
 is later is left out and counted.
 
-The evaluator does not call the assertion: `due` says what to judge on what, `settle` takes the outcome, so that the
+The evaluator does not call the assertion: `due` says what to judge on what, `settle` takes the outcomes, so that the
 caller owns time limits and threads.
 """
 
@@ -13,29 +13,17 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from assertions.core.consistency import Step, WeakLabel, said
-from assertions.core.definition import Assertion, Member
+from assertions.core.definition import Assertion, Member, home
 from assertions.core.flag import Flag, FlagState, make_flag
 from assertions.core.health import Health
-from assertions.core.observation import Closed, Event, Seen, Superseded, Watermark
-from assertions.core.severity import Abstained, Broken, BrokenError, Judged, Outcome
-from assertions.core.timeline import Entry, Timeline, ahead, reach
+from assertions.core.severity import Abstained, Broken, BrokenError, Finding, Judged, Outcome
+from assertions.core.timeline import Entry, Fresh, Timeline, ahead, reach
 from assertions.core.window import HORIZON_SECONDS, KEY_ENTRIES_MAX
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Task:
-    """Judge `member`, having seen `before`. For a consistency rule: find its outputs."""
-
-    assertion: Assertion
-    key: str
-    entry: Entry
-    member: Member
-    before: tuple[Member, ...] = ()
 
 
 class Evaluator:
@@ -54,16 +42,16 @@ class Evaluator:
         self.watermark = -math.inf
         self._context_before = context_before
         self.has_windows = assertion.rule is not None or assertion.window is not None
+        self._ahead = ahead(assertion)
+        self._compares_only = assertion.rule is not None and not assertion.rule.transitions and assertion.per is None
         self._timelines: dict[str, Timeline] = {}
-        self._entries: dict[str, dict[str, Entry]] = {}
-        self._fresh: dict[str, tuple[str, Entry]] = {}
-        """Whole observations of an assertion without a window, by id, with their key. Nearly all of them turn out to be
-        clean, and then nothing is kept of them: an entry for each made 20 assertions cost 560 of 990 µs an item."""
+        self.entries: dict[str, dict[str, Entry]] = {}
+        """Observation → key → what is kept of it there. What ends is of interest only where it is here."""
         self._agreed: dict[str, dict[str, str]] = {}
         """Of a rule about attributes alone: identifier → what all its outputs that are kept say. While they agree there
         is nothing to find, and the rule need not look at all of them again. Absent: they do not."""
-        self._due: dict[str, list[Entry]] = {}
-        self._touched: dict[str, dict[str, Entry]] = {}
+        self._due: list[Entry] = []
+        self._touched: dict[str, list[Entry]] = {}
         self._stale: set[str] = set()
         self._wake: list[tuple[float, str]] = []
         self._asleep: dict[str, float] = {}
@@ -71,137 +59,136 @@ class Evaluator:
 
     # ---- events in
 
-    def absorb(self, event: Event, keys: Sequence[str] = ()) -> None:
-        """Take an event; `keys` are the windows of a seen observation (`Assertion.keys`)."""
-        match event:
-            case Seen(observation=observation, stands=stands):
-                self.see(Member(observation), keys, stands)
-            case Superseded(observation_id=observation_id):
-                self._fresh.pop(observation_id, None)
-                for key, entry in dict(self._entries.get(observation_id, {})).items():
-                    if not entry.is_final:
-                        self._remove(key, entry)
-                        self._forget(key, entry)
-                        for rule in list(entry.published):
-                            self._publish(entry, rule, FlagState.WITHDRAWN)
-            case Closed(observation_id=observation_id):
-                if observation_id in self._fresh:
-                    self._fresh[observation_id][1].stands = True
-                for key, entry in self._entries.get(observation_id, {}).items():
-                    entry.stands = True
-                    self._touch(key, entry)
-            case Watermark(time=time):
-                self.watermark = max(self.watermark, time)
-
-    def holds(self, observation_id: str) -> bool:
-        """Whether it has anything to say about the end of an observation."""
-        return observation_id in self._entries or observation_id in self._fresh
-
     def see(self, member: Member, keys: Sequence[str], stands: bool = False) -> None:
-        """`absorb` of a seen observation, whose member other evaluators may share."""
+        """Take an observation; `keys` are the windows that it belongs to (`Assertion.keys`)."""
         observation = member.observation
-        known = self._entries.get(observation.id, {})
-        if not self.has_windows and not known and observation.is_complete and len(keys) == 1:
-            self._fresh[observation.id] = (keys[0], Entry(member, stands))
-            return
-        if not known and self.has_windows and observation.time < self.watermark:
+        known = self.entries.get(observation.id)
+        if known:
+            for key in dict.fromkeys([*known, *keys]):
+                self._place(key, member, stands, known.get(key))
+        elif self.has_windows and observation.time < self.watermark:
             self.health.late += 1
-            return
-        for key in dict.fromkeys([*known, *keys]):
-            self._place(key, member, stands, known.get(key))
+        else:
+            for key in keys:
+                self._place(key, member, stands, None)
+
+    def supersede(self, observation_id: str) -> None:
+        """It never happened."""
+        for entry in list(self.entries.get(observation_id, {}).values()):
+            if not entry.is_final:
+                self._remove(entry)
+                self._forget(entry)
+                for rule in list(entry.published):
+                    self._publish(entry, rule, FlagState.WITHDRAWN)
+
+    def close(self, observation_id: str) -> None:
+        """It stands."""
+        for entry in self.entries.get(observation_id, {}).values():
+            entry.stands = True
+            self._touch(entry)
+
+    def advance(self, watermark: float) -> None:
+        """Nothing earlier is expected any more; what comes nevertheless is late."""
+        self.watermark = max(self.watermark, watermark)
 
     def _place(self, key: str, member: Member, stands: bool, old: Entry | None) -> None:
         observation = member.observation
         if old is not None and (old.is_final or old.observation == observation):
             old.stands = old.stands or stands
-            self._touch(key, old)
+            self._touch(old)
             return
-        fresh = Entry(member, stands)
+        fresh = Entry(member, stands, key)
         if old is not None:
             fresh.published, fresh.findings, fresh.stands = old.published, old.findings, stands or old.stands
-            self._remove(key, old)
+            self._remove(old)
         fresh.is_context = self.has_windows and observation.time < self._context_before
-        line = self._timelines.setdefault(key, Timeline())
-        at = line.insert(fresh)
-        self._entries.setdefault(observation.id, {})[key] = fresh
-        self._judge_again(key, line.after(at, self.assertion))
-        self._judge_again(key, [fresh])
-        self._touch(key, fresh)
+        line, at = self._keep(fresh)
+        self._judge_again([*line.after(at, self.assertion), fresh])
+        self._touch(fresh)
         if len(line.entries) > KEY_ENTRIES_MAX:
-            self._evict(key, line)
+            self._evict(line)
 
-    def _evict(self, key: str, line: Timeline) -> None:
-        dropped = line.entries.pop(0)
-        line.finals -= dropped.is_final
+    def _keep(self, entry: Entry) -> tuple[Timeline, int]:
+        line = self._timelines.get(entry.key)
+        if line is None:
+            line = self._timelines[entry.key] = Timeline()
+        self.entries.setdefault(entry.observation.id, {})[entry.key] = entry
+        return line, line.insert(entry)
+
+    def _evict(self, line: Timeline) -> None:
+        dropped = line.remove_first()
         self.health.evicted += 1
-        self._forget(key, dropped)
+        self._forget(dropped)
         for rule in () if dropped.is_final else tuple(dropped.published):
             self._publish(dropped, rule, FlagState.WITHDRAWN)
 
-    def _remove(self, key: str, entry: Entry) -> None:
-        line = self._timelines[key]
-        self._judge_again(key, line.after(line.find(entry), self.assertion))
+    def _remove(self, entry: Entry) -> None:
+        line = self._timelines[entry.key]
+        self._judge_again(line.after(line.find(entry), self.assertion))
         line.remove(entry)
         entry.is_due = False
-        self._stale.add(key)
-        self._touched.setdefault(key, {}).pop(entry.observation.id, None)
+        self._stale.add(entry.key)
+        if entry.is_touched:
+            self._touched[entry.key].remove(entry)
 
-    def _judge_again(self, key: str, entries: Sequence[Entry]) -> None:
+    def _judge_again(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if not entry.is_due and (not entry.is_context or self.assertion.rule is not None):
                 entry.is_due = True
-                self._due.setdefault(key, []).append(entry)
+                self._due.append(entry)
 
-    def _touch(self, key: str, entry: Entry) -> None:
-        self._touched.setdefault(key, {})[entry.observation.id] = entry
+    def _touch(self, entry: Entry) -> None:
+        if not entry.is_touched:
+            entry.is_touched = True
+            self._touched.setdefault(entry.key, []).append(entry)
 
-    def _forget(self, key: str, entry: Entry) -> None:
-        there = self._entries.get(entry.observation.id)
-        if there is not None and there.get(key) is entry:
-            del there[key]
+    def _forget(self, entry: Entry) -> None:
+        there = self.entries.get(entry.observation.id)
+        if there is not None and there.get(entry.key) is entry:
+            del there[entry.key]
             if not there:
-                del self._entries[entry.observation.id]
+                del self.entries[entry.observation.id]
 
     # ---- judging
 
-    def due(self) -> Iterator[Task]:
-        """What to judge now; every task is to be settled before the next event is absorbed."""
-        fresh, self._fresh = self._fresh, {}
-        for key, entry in fresh.values():
-            yield Task(self.assertion, key, entry, entry.member)
-        due, self._due = self._due, {}
-        for key, entries in due.items():
-            line = self._timelines.get(key)
-            for entry in entries:
-                if entry.is_due and line is not None:
-                    before = line.before(entry, self.assertion) if self.assertion.takes_window else ()
-                    yield Task(self.assertion, key, entry, entry.member, before)
+    def due(self) -> list[Entry]:
+        """What to judge now; it is to be settled before anything else is taken."""
+        due, self._due = [entry for entry in self._due if entry.is_due], []
+        if self.assertion.takes_window:
+            for entry in due:
+                entry.before = self._timelines[entry.key].before(entry, self.assertion)
+        return due
 
-    def settle(self, task: Task, outcome: Outcome | Step) -> None:
-        """What came of a task."""
-        entry = task.entry
-        if not entry.is_due:
-            self._settle_fresh(task.key, entry, outcome)
-            return
-        entry.is_due = False
-        self._touch(task.key, entry)
-        if isinstance(outcome, Step):
-            entry.step = outcome
-            if not self._agrees(task.key, outcome):
-                self._stale.add(task.key)
-            self.health.count(Judged() if outcome.outputs else Abstained())
-            return
-        self.health.count(outcome)
-        entry.window = tuple(member.observation.id for member in task.before)
-        # A fault says nothing about the example: a flag that an earlier look raised stays as it is.
-        if not isinstance(outcome, Broken):
+    def settle(self, judged: Sequence[Entry], outcomes: Sequence[Outcome | Step]) -> None:
+        """What came of what was due."""
+        self.health.count(_counted(outcomes))
+        for entry, outcome in zip(judged, outcomes, strict=True):
+            entry.is_due = False
+            self._touch(entry)
+            if isinstance(outcome, Step):
+                entry.step = outcome
+                if not self._agrees(entry.key, outcome):
+                    self._stale.add(entry.key)
+                continue
             found = outcome.findings if isinstance(outcome, Judged) else ()
-            entry.findings = {finding.rule: finding for finding in found}
+            # A fault says nothing about the example: a flag that an earlier look raised stays as it is.
+            if (found or entry.findings) and not isinstance(outcome, Broken):
+                entry.findings = _by_rule(found)
+            if entry.findings:
+                entry.window = tuple([member.observation.id for member in entry.before])
+            entry.before = ()
 
-    @property
-    def _compares_only(self) -> bool:
-        rule = self.assertion.rule
-        return rule is not None and not rule.transitions and self.assertion.per is None
+    def settle_fresh(self, judged: Sequence[Fresh], outcomes: Sequence[Outcome | Step]) -> None:
+        """What came of observations that were judged before anything was kept of them."""
+        self.health.count(_counted(outcomes))
+        for fresh, outcome in zip(judged, outcomes, strict=True):
+            if isinstance(outcome, Judged) and outcome.findings:
+                entry = Entry(fresh.member, fresh.stands, home(fresh.member.observation))
+                entry.findings = _by_rule(outcome.findings)
+                line, _ = self._keep(entry)
+                self._touch(entry)
+                if len(line.entries) > KEY_ENTRIES_MAX:
+                    self._evict(line)
 
     def _agrees(self, key: str, step: Step) -> bool:
         """Whether a new step says nothing that the others of its identifier do not say."""
@@ -218,19 +205,6 @@ class Evaluator:
         del self._agreed[key]
         return False
 
-    def _settle_fresh(self, key: str, entry: Entry, outcome: Outcome | Step) -> None:
-        if isinstance(outcome, Step):
-            return  # of a rule, and those have windows
-        self.health.count(outcome)
-        if isinstance(outcome, Judged) and outcome.findings:
-            entry.findings = {finding.rule: finding for finding in outcome.findings}
-            line = self._timelines.setdefault(key, Timeline())
-            line.insert(entry)
-            self._entries.setdefault(entry.observation.id, {})[key] = entry
-            self._touch(key, entry)
-            if len(line.entries) > KEY_ENTRIES_MAX:
-                self._evict(key, line)
-
     # ---- flags out
 
     def changes(self) -> list[Flag]:
@@ -241,22 +215,25 @@ class Evaluator:
             time, key = heapq.heappop(self._wake)
             if self._asleep.get(key) == time:
                 del self._asleep[key]
-            touched.setdefault(key, {})
+            touched.setdefault(key, [])
         for key in sorted(touched.keys() | stale):
             line = self._timelines.get(key)
             if line is None:
                 continue
-            entries = touched.get(key, {})
-            if key in stale and self.assertion.rule is not None:
-                entries = self._apply_rule(key, line, entries)
-            self._finish(key, line, list(entries.values()))
+            entries = touched.get(key, [])
+            for entry in entries:
+                entry.is_touched = False
+            if key in stale:
+                self._apply_rule(key, line, entries)
+            self._finish(key, line, entries)
         changed, self._changes = self._changes, []
         return changed
 
-    def _apply_rule(self, key: str, line: Timeline, touched: dict[str, Entry]) -> dict[str, Entry]:
+    def _apply_rule(self, key: str, line: Timeline, touched: list[Entry]) -> None:
+        """Compare all steps of the key; those whose findings change are touched."""
         rule = self._rule
         if rule is None:
-            return touched
+            return
         known = [(e, e.step) for e in line.entries if e.step is not None and e.observation.is_complete]
         found = rule.findings([step for _, step in known], key if self.assertion.per is None else None)
         if self._compares_only and not any(found):
@@ -265,11 +242,10 @@ class Evaluator:
             if all(told.setdefault(n, value) == value for _, step in known for n, value in said(step, key)):
                 self._agreed[key] = told
         for (entry, _), findings in zip(known, found, strict=True):
-            now = {finding.rule: finding for finding in findings}
+            now = _by_rule(findings)
             if not entry.is_final and not entry.is_context and now != entry.findings:
                 entry.findings = now
-                touched[entry.observation.id] = entry
-        return touched
+                touched.append(entry)
 
     def _proposing(self, weak_label: WeakLabel) -> WeakLabel:
         """What is missing is missing, also where nothing can be proposed for it."""
@@ -278,26 +254,29 @@ class Evaluator:
             try:
                 return weak_label(before, after, time)
             except BrokenError as error:
-                self.health.count(error.broken)
+                self.health.count([error.broken])
                 return None
 
         return propose
 
     def _finish(self, key: str, line: Timeline, touched: list[Entry]) -> None:
         if self.has_windows:
-            finished, look_again = line.finish(self.watermark, ahead(self.assertion))
+            finished, look_again = line.finish(self.watermark, self._ahead)
         else:
             finished = [entry for entry in touched if entry.stands and not entry.is_final]
             look_again = math.inf
             for entry in finished:
                 line.remove(entry)
                 entry.is_final = True
-                self._forget(key, entry)
-        for entry in {id(e): e for e in [*touched, *finished]}.values():
-            if not entry.is_final or entry in finished:
-                self._refresh(entry)
+                self._forget(entry)
+        telling = {id(entry): entry for entry in [*touched, *finished] if entry.findings or entry.published}
+        if telling:  # of most there is nothing to tell
+            final_now = {id(entry) for entry in finished}
+            for identity, entry in telling.items():
+                if not entry.is_final or identity in final_now:
+                    self._refresh(entry)
         for entry in line.prune(self.watermark, self.assertion) if self.has_windows else ():
-            self._forget(key, entry)
+            self._forget(entry)
         if not line.entries:
             del self._timelines[key]
             self._agreed.pop(key, None)
@@ -334,7 +313,7 @@ class Evaluator:
             finding = entry.findings[rule]
             if there is None and self.assertion.rule is not None:
                 self.health.fired += 1
-                self.health.severities.add(finding.severity)
+                self.health.severities.extend([finding.severity])
             flag = make_flag(
                 self.assertion,
                 entry.observation,
@@ -343,7 +322,7 @@ class Evaluator:
                 revision=1 if there is None else there.data.revision + 1,
                 window=entry.window,
             )
-        entry.published[rule] = flag
+        entry.published = {**entry.published, rule: flag}
         self._changes.append(flag)
 
     # ---- what a restart needs
@@ -365,3 +344,15 @@ class Evaluator:
     @property
     def _looks_back_a_step(self) -> bool:
         return self.assertion.rule is not None and bool(self.assertion.rule.transitions)
+
+
+def _counted(outcomes: Sequence[Outcome | Step]) -> list[Outcome]:
+    """A rule has looked where there was something to compare."""
+    return [
+        outcome if not isinstance(outcome, Step) else Judged() if outcome.outputs else Abstained()
+        for outcome in outcomes
+    ]
+
+
+def _by_rule(findings: Sequence[Finding]) -> dict[str, Finding]:
+    return {finding.rule: finding for finding in findings}

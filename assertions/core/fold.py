@@ -91,23 +91,16 @@ class Fold:
         self.engine.advance(batch.watermark)
 
     def _absorb(self, event: Routed | Superseded | Closed | Unkeyed, needed: _Needed) -> None:
-        evaluators = self.engine.evaluators
         match event:
             case Routed(observation, is_plain, keyed):
-                member, here = Member(observation), (f"{observation.pipeline}/{observation.serial}",)
-                for evaluator in self.engine.watched(observation):
-                    name = evaluator.assertion.name
-                    if name in keyed:
-                        evaluator.see(member, keyed[name])
-                    elif is_plain and not evaluator.assertion.is_keyed:
-                        evaluator.see(member, here)
+                self.engine.see(Member(observation), keyed, is_home=is_plain)
                 needed.latest = max(needed.latest, observation.time)
                 if observation.id not in self._open:
                     self._open[observation.id] = needed
                     needed.open += 1
             case Unkeyed(assertion, fault):
-                if assertion in evaluators:
-                    evaluators[assertion].health.count(fault)
+                if assertion in self.engine.evaluators:
+                    self.engine.evaluators[assertion].health.count([fault])
             case _:
                 self.engine.end(event)
                 if (was := self._open.pop(event.observation_id, None)) is not None:

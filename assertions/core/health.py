@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from assertions.core.severity import Abstained, Fault, Judged, Outcome
+from assertions.core.severity import Abstained, Broken, Fault, Judged, Outcome
 
 # An assertion that never abstains and never fires on this many examples tells nothing: it is silent, not healthy.
 SILENT_AFTER: Final = 1_000
@@ -35,15 +36,15 @@ class Sample:
         self._every = 1
         self._skip = 0
 
-    def add(self, value: float) -> None:
-        if self._skip:
-            self._skip -= 1
-            return
-        self._kept.append(value)
-        if len(self._kept) > SAMPLES_MAX:
-            self._kept = self._kept[::2]
-            self._every *= 2
-        self._skip = self._every - 1
+    def extend(self, values: Sequence[float]) -> None:
+        at = self._skip
+        while at < len(values):
+            self._kept.append(values[at])
+            if len(self._kept) > SAMPLES_MAX:
+                self._kept = self._kept[::2]
+                self._every *= 2
+            at += self._every
+        self._skip = at - len(values)
 
     def quantile(self, share: float) -> float | None:
         """None until there is a number. Sorts: read every second, written for each example."""
@@ -71,22 +72,20 @@ class Health:
     severities: Sample = field(default_factory=Sample)
     _recent: deque[bool] = field(default_factory=lambda: deque(maxlen=RECENT))
 
-    def count(self, outcome: Outcome) -> None:
-        self.evaluated += 1
-        self.seconds.add(outcome.seconds)
-        if isinstance(outcome, Judged):  # nearly all of them, so first
-            self._recent.append(False)
-            if outcome.findings:
-                self.fired += 1
-                for finding in outcome.findings:
-                    self.severities.add(finding.severity)
-        elif isinstance(outcome, Abstained):
-            self._recent.append(False)
-            self.abstained += 1
-        else:
-            self._recent.append(True)
-            self.errors[outcome.fault] = self.errors.get(outcome.fault, 0) + 1
-            self.last_error = f"{outcome.fault.value}: {outcome.reason}"
+    def count(self, outcomes: Sequence[Outcome]) -> None:
+        self.evaluated += len(outcomes)
+        self.seconds.extend([outcome.seconds for outcome in outcomes])
+        self._recent.extend([isinstance(outcome, Broken) for outcome in outcomes])
+        for outcome in outcomes:
+            if isinstance(outcome, Judged):  # nearly all of them, so first
+                if outcome.findings:
+                    self.fired += 1
+                    self.severities.extend([finding.severity for finding in outcome.findings])
+            elif isinstance(outcome, Abstained):
+                self.abstained += 1
+            else:
+                self.errors[outcome.fault] = self.errors.get(outcome.fault, 0) + 1
+                self.last_error = f"{outcome.fault.value}: {outcome.reason}"
 
     @property
     def state(self) -> HealthState:

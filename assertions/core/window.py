@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar, overload
 
@@ -46,13 +46,16 @@ class Window(Sequence[T], Generic[T]):
 
     __slots__ = ("_items", "_times")
 
-    def __init__(self, items: Sequence[T], times: Sequence[float]) -> None:
+    def __init__(self, items: Sequence[T], times: Sequence[float] | Callable[[], Sequence[float]]) -> None:
+        """times: of each element, or what gives them, as most assertions never ask."""
         self._items = items
         self._times = times
 
     @property
     def times(self) -> Sequence[float]:
         """Event times in seconds, one for each element."""
+        if callable(self._times):
+            self._times = self._times()
         return self._times
 
     @overload

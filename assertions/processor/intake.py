@@ -11,8 +11,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -33,6 +32,7 @@ from streams.core.lineage import Serial
 from streams.core.plan import Plan
 from streams.core.record import Envelope, parse_envelope
 from streams.errors import BrokerError, RecordError
+from streams.runtime.consumer import headers_of
 from streams.runtime.contact import WATCHED
 from streams.settings import KafkaSettings
 
@@ -62,8 +62,7 @@ NOT_STAGES: Final = (".answers", ".control")
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Closing:
+class _Closing(NamedTuple):
     """An answer, or the end of a duplicate. It waits for what it rests on: topics are read side by side, so that it can
     be read before an item that was written before it."""
 
@@ -338,8 +337,3 @@ class Intake:
         except KafkaException as error:
             # The next second's commit covers this one; a restart before it reads a little more again.
             log.warning("intake offsets not committed", reason=str(error.args[0]))
-
-
-def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
-    given: Any = message.headers() or []
-    return [(name, value.encode() if isinstance(value, str) else value) for name, value in given]

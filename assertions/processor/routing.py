@@ -3,86 +3,92 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
-from assertions.core.definition import Assertion, Member
-from assertions.core.engine import Judging
+from assertions.core.definition import Assertion, Member, home
+from assertions.core.engine import Judging, keys_of
 from assertions.core.log import Logged, Routed, Unkeyed, partition_of
 from assertions.core.observation import Event, Observation, Seen, Watermark
 from assertions.core.severity import Broken
+
+
+class _Watching:
+    """The assertions that look at one kind of observation, whole or still growing."""
+
+    def __init__(self, assertions: Sequence[Assertion], *, is_complete: bool) -> None:
+        looking = [each for each in assertions if is_complete or each.is_early]
+        self.keyed: Final = [each for each in looking if each.is_keyed]
+        self.has_plain: Final = len(self.keyed) < len(looking)
+        # Where an assertion keeps a window for each request, all of a request must be in one place; where one judges
+        # a text that grows, its place must not depend on keys that are found when it is whole.
+        self.is_at_request: Final = any(
+            each.is_early or (each.window is not None and not each.is_keyed) for each in assertions
+        )
 
 
 class Routes:
     """Finds keys, and remembers where an open observation went, so that its end goes there too."""
 
     def __init__(self, assertions: Iterable[Assertion], partitions: int, judging: Judging) -> None:
-        self._watching: dict[tuple[str, tuple[str, ...]], list[Assertion]] = defaultdict(list)
+        listed: dict[tuple[str, tuple[str, ...]], list[Assertion]] = defaultdict(list)
         for assertion in assertions:
-            self._watching[assertion.pipeline, assertion.stages].append(assertion)
-        self._partitions = partitions
-        self._judging = judging
-        # Where an assertion keeps a window for each request, all of a request must be in one place; where one judges
-        # a text that grows, its place must not depend on keys that are found when it is whole.
-        self._is_at_request = {
-            watched
-            for watched, listed in self._watching.items()
-            if any(each.is_early or (each.window is not None and not each.is_keyed) for each in listed)
+            listed[assertion.pipeline, assertion.stages].append(assertion)
+        self._watching: Final = {
+            (*watched, is_complete): _Watching(of_these, is_complete=is_complete)
+            for watched, of_these in listed.items()
+            for is_complete in (True, False)
         }
-        self._sent: dict[str, set[int]] = {}
+        self._partitions: Final = partitions
+        self._judging: Final = judging
+        self._sent: Final[dict[str, set[int]]] = {}
 
     def route(self, events: Iterable[Event]) -> Iterator[tuple[int, Logged]]:
         """In order. All keys are asked for at once."""
         listed = list(events)
-        found = iter(
-            self._judging.keys(
-                [
-                    (assertion, member)
-                    for event in listed
-                    if isinstance(event, Seen)
-                    for member in [Member(event.observation)]
-                    for assertion in self._keyed(event.observation)
-                ]
-            )
-        )
+        seen = [
+            (event.observation, watching)
+            for event in listed
+            if isinstance(event, Seen) and (watching := self._looking(event.observation)) is not None
+        ]
+        found = iter(keys_of(self._judging, [(Member(each), watching.keyed) for each, watching in seen]))
         for event in listed:
-            match event:
-                case Seen(observation=observation):
-                    yield from self._seen(observation, found)
-                case Watermark():
-                    pass
-                case _:
-                    for partition in sorted(self._sent.pop(event.observation_id, ())):
-                        yield partition, event
+            if isinstance(event, Seen):
+                if (watching := self._looking(event.observation)) is not None:
+                    yield from self._seen(event.observation, watching, next(found))
+            elif not isinstance(event, Watermark):
+                for partition in sorted(self._sent.pop(event.observation_id, ())):
+                    yield partition, event
 
-    def _looking(self, observation: Observation) -> list[Assertion]:
-        watching = self._watching.get((observation.pipeline, observation.stages), ())
-        return [each for each in watching if observation.is_complete or each.is_early]
-
-    def _keyed(self, observation: Observation) -> list[Assertion]:
-        return [each for each in self._looking(observation) if each.is_keyed]
+    def _looking(self, observation: Observation) -> _Watching | None:
+        return self._watching.get((observation.pipeline, observation.stages, observation.is_complete))
 
     def _seen(
-        self, observation: Observation, found: Iterator[tuple[str, ...] | Broken]
+        self, observation: Observation, watching: _Watching, found: Mapping[str, tuple[str, ...] | Broken]
     ) -> Iterator[tuple[int, Logged]]:
-        watched = (observation.pipeline, observation.stages)
-        home = partition_of(f"{observation.pipeline}/{observation.serial}", self._partitions)
-        keyed: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-        is_plain = False
-        for assertion in self._looking(observation):
-            if not assertion.is_keyed:
-                is_plain = True
-                continue
-            keys = next(found)
+        at_home = partition_of(home(observation), self._partitions)
+        keyed: dict[int, dict[str, tuple[str, ...]]] = {}
+        spread: dict[tuple[str, ...], dict[int, tuple[str, ...]]] = {}
+        for name, keys in found.items():
             if isinstance(keys, Broken):
-                yield home, Unkeyed(assertion.name, keys)
+                yield at_home, Unkeyed(name, keys)
                 continue
-            for key in keys:
-                # By the key alone: assertions that look at one thing share one copy of the example.
-                keyed[partition_of(key, self._partitions)][assertion.name].append(key)
-        if keyed and watched not in self._is_at_request:
-            home = min(keyed)
-        places = set(keyed) | ({home} if is_plain else set())
+            if keys not in spread:  # assertions that look at one thing nearly always have the same keys
+                spread[keys] = self._spread(keys)
+            for partition, there in spread[keys].items():
+                keyed.setdefault(partition, {})[name] = there
+        if keyed and not watching.is_at_request:
+            at_home = min(keyed)
+        places = {*keyed, at_home} if watching.has_plain else set(keyed)
         if places:
             self._sent.setdefault(observation.id, set()).update(places)
         for p in sorted(places):
-            yield p, Routed(observation, is_plain and p == home, {n: tuple(k) for n, k in keyed.get(p, {}).items()})
+            yield p, Routed(observation, watching.has_plain and p == at_home, keyed.get(p, {}))
+
+    def _spread(self, keys: Sequence[str]) -> dict[int, tuple[str, ...]]:
+        """By the key alone: assertions that look at one thing share one copy of the example."""
+        found: dict[int, tuple[str, ...]] = {}
+        for key in keys:
+            partition = partition_of(key, self._partitions)
+            found[partition] = (*found.get(partition, ()), key)
+        return found

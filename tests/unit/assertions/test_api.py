@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -173,6 +174,19 @@ def test_one_that_hangs_is_left_behind_and_then_suspended(registry: Registry) ->
     assert result.health["hangs"].errors == {Fault.TIMED_OUT: 20}
     assert result.health["hangs"].is_suspended
     assert result.health["hangs"].state is HealthState.BROKEN
+
+
+def test_one_that_is_just_too_slow_has_one_outcome_for_each_example(registry: Registry) -> None:
+    """Whether its thread is left behind before a call ends or after it."""
+
+    def slow(value: int) -> int:
+        time.sleep(0.001)
+        return value
+
+    for n in range(3):
+        assertion(on="p.s", name=f"slow{n}", limit_seconds=0.001, registry=registry)(slow)
+    result = evaluate(registry, [seen(n, 0) for n in range(20)])
+    assert [health.evaluated for health in result.health.values()] == [20, 20, 20]
 
 
 @pytest.mark.parametrize("part", ["id", "per", "weak_label"])

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from assertions import Assertion, Flag, FlagState, Observation, Registry, Window, assertion, consistency, evaluate
 from assertions.core.consistency import WeakLabel
+from assertions.core.definition import Member
 from assertions.core.engine import Engine
-from assertions.core.evaluator import Evaluator, Task
+from assertions.core.evaluator import Evaluator
 from assertions.core.observation import Closed, Event, Seen, Superseded
 from assertions.core.severity import Judged, Outcome, judged
 
@@ -69,21 +70,21 @@ def suite() -> list[Assertion]:
 class Direct:
     """Judging without threads."""
 
-    def keys(self, wanted: Sequence[tuple[Assertion, Any]]) -> list[tuple[str, ...]]:
-        return [assertion.keys(member) for assertion, member in wanted]
+    def keys(self, wanted: Sequence[tuple[Assertion, Sequence[Any]]]) -> list[list[tuple[str, ...]]]:
+        return [[assertion.keys(member) for member in members] for assertion, members in wanted]
 
     def weak_label(self, assertion: Assertion) -> WeakLabel | None:
         return assertion.rule.weak_label if assertion.rule is not None else None
 
-    def outcomes(self, tasks: Sequence[Task]) -> Sequence[Any]:
-        return [self._one(task) for task in tasks]
+    def outcomes(self, wanted: Sequence[tuple[Assertion, Sequence[Any]]]) -> Sequence[Sequence[Any]]:
+        return [[self._one(assertion, look) for look in looks] for assertion, looks in wanted]
 
-    def _one(self, task: Task) -> Any:
+    def _one(self, assertion: Assertion, look: Any) -> Any:
         from assertions.core.consistency import Step
 
-        if task.assertion.rule is not None:
-            return Step(task.member.observation, task.assertion.rule.outputs(*task.member.observation.values))
-        return judged(task.assertion.call(task.member, task.before))
+        if assertion.rule is not None:
+            return Step(look.member.observation, assertion.rule.outputs(*look.member.observation.values))
+        return judged(assertion.call(look.member, look.before))
 
 
 @dataclass(frozen=True)
@@ -289,7 +290,7 @@ def test_state_is_dropped_when_no_window_can_hold_it() -> None:
     held = {name: sum(len(line.entries) for line in e._timelines.values()) for name, e in engine.evaluators.items()}
     assert held["negative"] == 0
     assert max(held.values()) < 700, held
-    known = {name: len(e._entries) for name, e in engine.evaluators.items()}
+    known = {name: len(e.entries) for name, e in engine.evaluators.items()}
     assert max(known.values()) < 700, known
 
 
@@ -315,13 +316,12 @@ def test_a_fault_leaves_the_flag_that_an_earlier_look_raised() -> None:
     made = next(a for a in suite() if a.name == "negative")
     evaluator = Evaluator(made)
     seen = Observation(pipeline="p", stages=("s",), values=({"key": "a", "n": -1},), serial="0:1", path="", time=1.0)
-    evaluator.absorb(Seen(seen), ["k"])
     outcomes: list[Outcome] = [Judged((Finding("", 1.0),)), Broken(Fault.RAISED, "ValueError")]
     flags: list[Flag] = []
     for outcome in outcomes:
-        evaluator.absorb(Seen(seen.with_values({"key": "a", "n": -1, "again": outcome.seconds + len(flags)})), ["k"])
-        for task in evaluator.due():
-            evaluator.settle(task, outcome)
+        evaluator.see(Member(seen.with_values({"key": "a", "n": -1, "again": outcome.seconds + len(flags)})), ["k"])
+        due = evaluator.due()
+        evaluator.settle(due, [outcome for _ in due])
         flags += evaluator.changes()
     assert [f.state for f in flags] == [FlagState.PROVISIONAL]
     assert evaluator.health.state.value in ("failing", "broken")

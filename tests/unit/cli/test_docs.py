@@ -69,7 +69,7 @@ def test_the_assertions_topics_are_described_and_a_real_health_record_fits(tmp_p
     found = document("1")
     assert {channel["address"] for channel in found["channels"].values()} == {FLAGS, HEALTH, DEAD_LETTERS}
     health = Health()
-    health.count(Judged((Finding("", 0.5),), 0.001))
+    health.count([Judged((Finding("", 0.5),), 0.001)])
     [message] = found["channels"]["health"]["messages"].values()
     record = {"assertion": "a", "group": "g", "instance": "i", "time": 1.0, **health.to_json()}
     validator = jsonschema.Draft202012Validator(message["payload"])
