@@ -147,7 +147,10 @@ def test_a_folder_is_kept_and_found_again(tmp_path: Path) -> None:
     with EmbeddedKafka(tmp_path / "kept") as second:
         assert second.bootstrap == bootstrap
         assert read_all(second.bootstrap, topic, 1) == ["for later"]
-        assert "ERROR" not in second.log_path.read_text()
+        errors = [line for line in second.log_path.read_text().splitlines() if " ERROR " in line]
+    # A controller registers with itself, tries again where that comes before it knows that it leads, and calls it an
+    # error (Kafka 4.4.0).
+    assert [line for line in errors if "CONTROLLER_REGISTRATION" not in line] == []
 
 
 def test_our_settings_are_in_force(up: EmbeddedKafka) -> None:

@@ -81,7 +81,10 @@ def test_killed_anywhere_it_leaves_whole_rounds_and_asks_nothing_twice(traffic: 
     traffic.flags(0, 60)
     first = traffic.start("--die", moment)
     assert first.wait(WAIT_SECONDS_MAX) == -9
-    assert len(traffic.requests()) == (BUDGET if moment == "committed" else 0)
+    if moment == "committed":  # the coordinator has answered; its markers may be on one partition and not on the other
+        traffic.until(lambda: len(traffic.requests()) == BUDGET, "the round that was committed")
+    else:
+        assert traffic.requests() == []
     traffic.start()
     traffic.until(lambda: len(traffic.requests()) == BUDGET, "the round, from another process")
     batch = traffic.requests()
