@@ -25,7 +25,7 @@ from streams.core.lineage import RunId, Serial
 from streams.core.record import Envelope, Kind, parse_envelope
 from streams.core.text import decode_piece
 from streams.errors import BrokerError
-from streams.runtime.consumer import CONSUMER_CONFIG, POLL_SECONDS, headers_of
+from streams.runtime.consumer import POLL_SECONDS, READER_CONFIG, headers_of
 from streams.runtime.producer import LoopProducer
 from streams.runtime.route import PromptRecord
 from streams.runtime.topics import control_topic, ensure_topics, prompts_topic
@@ -116,8 +116,9 @@ class Player:
     # -- texts, on a thread ----------------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
-        consumer = Consumer({**self._kafka.client(), **config, "auto.offset.reset": "latest", "group.id": PIPELINE})
+        consumer = Consumer(
+            {**self._kafka.client(), **READER_CONFIG, "auto.offset.reset": "latest", "group.id": PIPELINE}
+        )
         consumer.assign([TopicPartition(_topic(stage), 0, -1) for stage in self._stages])
         while self._is_open:
             message = consumer.poll(POLL_SECONDS)

@@ -13,7 +13,7 @@ from console.top.requests import OpenRequests
 from streams.core.lineage import Serial
 from streams.core.record import Envelope, parse_envelope
 from streams.errors import RecordError
-from streams.runtime.consumer import BATCH_RECORDS, CONSUMER_CONFIG, POLL_SECONDS, headers_of, is_at_end
+from streams.runtime.consumer import BATCH_RECORDS, POLL_SECONDS, READER_CONFIG, headers_of, is_at_end
 from streams.runtime.follow import ControlFollower
 from streams.runtime.offsets import OffsetLookup
 from streams.settings import KafkaSettings
@@ -60,9 +60,8 @@ class PipelineWatch:
         self._thread.start()
 
     def _run(self, starts: list[TopicPartition]) -> None:
-        config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
         # Below its lowest open request a log may have expired: what is left of it is then where reading begins.
-        config |= {"auto.offset.reset": "earliest", "enable.partition.eof": True}
+        config = READER_CONFIG | {"auto.offset.reset": "earliest", "enable.partition.eof": True}
         consumer = Consumer({**self._kafka.client(), **config, "group.id": "descant-top"})
         try:
             consumer.assign(starts)

@@ -11,7 +11,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streams.errors import BrokerError, ConfigError
-from streams.runtime.consumer import BATCH_RECORDS, CONSUMER_CONFIG, headers_of
+from streams.runtime.consumer import BATCH_RECORDS, READER_CONFIG, headers_of
 from streams.runtime.producer import PRODUCER_CONFIG
 from streams.runtime.topics import dead_letters_topic, requests_topic
 from streams.settings import KafkaSettings
@@ -128,9 +128,8 @@ class DeadLetters:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def _consumer(self) -> Consumer:
-        config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
         own = {"group.id": "descant-dead-letters", "enable.partition.eof": True}
-        return Consumer({**self._kafka.client(), **config, **own})
+        return Consumer({**self._kafka.client(), **READER_CONFIG, **own})
 
     def _ranges(self, consumer: Consumer, since: datetime | None) -> dict[int, tuple[int, int]]:
         """Partition -> first and behind the last offset, of partitions that hold something."""

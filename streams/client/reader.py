@@ -16,8 +16,8 @@ from streams.core.record import Envelope, parse_envelope
 from streams.errors import BrokerError, RecordError
 from streams.runtime.consumer import (
     BATCH_RECORDS,
-    CONSUMER_CONFIG,
     POLL_SECONDS,
+    READER_CONFIG,
     RETRIABLE,
     headers_of,
     retrying,
@@ -57,10 +57,9 @@ class Reader:
         on_record: OnRecord,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
-        config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
         # No group: every client sees every record, and nothing is committed; librdkafka wants a name all the same.
         own = {"group.id": "descant-client", "error_cb": self._note}
-        self._consumer: Final = Consumer({**kafka.client(), **config, **WATCHED, **own})
+        self._consumer: Final = Consumer({**kafka.client(), **READER_CONFIG, **WATCHED, **own})
         self._kafka: Final = kafka
         self._topics: Final = list(topics)
         self._wants: Final = wants

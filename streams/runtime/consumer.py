@@ -61,6 +61,12 @@ CONSUMER_CONFIG: Final = {
     "queued.max.messages.kbytes": 32_768,  # 64 MiB per consumer by default, for each of many processes
 }
 
+READER_CONFIG: Final = {name: value for name, value in CONSUMER_CONFIG.items() if not name.startswith("group.")}
+"""Of who reads partitions without joining a group."""
+
+LOST_PLACE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
+"""What was to be read is not there any more."""
+
 RETRIABLE: Final = (
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._TRANSPORT,
@@ -210,7 +216,7 @@ class ConsumerThread:
         error = message.error()
         if error is None:
             return True
-        if error.fatal() or error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        if error.fatal() or error.code() in LOST_PLACE:
             what = f"{message.topic()}[{message.partition()}] at {message.offset()}"
             raise BrokerError(
                 f"cannot read {what}: {error.str()}. Records of open requests may be gone: raise the topic's "

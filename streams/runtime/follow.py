@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from streams.core.control import Control, decode_control
 from streams.core.lineage import Serial
 from streams.errors import RecordError
-from streams.runtime.consumer import BATCH_RECORDS, CALL_SECONDS, CONSUMER_CONFIG, POLL_SECONDS, is_at_end, retrying
+from streams.runtime.consumer import BATCH_RECORDS, CALL_SECONDS, POLL_SECONDS, READER_CONFIG, is_at_end, retrying
 from streams.runtime.contact import WATCHED
 from streams.runtime.offsets import OffsetLookup
 from streams.runtime.topics import control_topic
@@ -44,8 +44,7 @@ class ControlFollower:
         self.ready: Final = asyncio.Event()
         self._topic: Final = control_topic(pipeline)
         self._lookup: Final = lookup
-        config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
-        config.update({"auto.offset.reset": "earliest", "enable.partition.eof": True})
+        config = READER_CONFIG | {"auto.offset.reset": "earliest", "enable.partition.eof": True}
         self._consumer: Final = Consumer({**kafka.client(), **config, **WATCHED, "group.id": f"{pipeline}.follower"})
         self._loop: Final = asyncio.get_running_loop()
         self._listeners: Final[list[OnClosed]] = []

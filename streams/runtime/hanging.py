@@ -21,6 +21,7 @@ from streams.core.record import Headers, Kind
 from streams.runtime.consumer import COMMITTED_SECONDS_MAX, headers_of
 from streams.runtime.offsets import OffsetLookup, Place
 from streams.runtime.ranges import records_between
+from streams.runtime.threads import in_own_thread
 from streams.runtime.topics import answers_topic, control_topic
 from streams.runtime.transaction import CALL_SECONDS, PRODUCER_CONFIG
 from streams.settings import KafkaSettings
@@ -32,6 +33,9 @@ LOOK_SECONDS: Final = 5.0
 HANGING_SECONDS: Final = 20.0
 """No writer is at work for so long: brokers abort what is open for longer than TRANSACTION_SECONDS, and look for such
 every ten seconds by default."""
+
+END_SECONDS: Final = 60.0
+"""A broker that goes away meanwhile is waited for so long. A later try takes the transactional id from this one."""
 
 APART_MS: Final = 60_000
 """Longest time between two records of one transaction, on the clocks of two brokers."""
@@ -64,9 +68,11 @@ class HangingTransactions:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 for partition in await self._hanging(partitions()):
-                    await asyncio.to_thread(self._end_first, partition)
-            except KafkaException as error:
-                log.warning("a transaction that nobody ends cannot be ended now", reason=error.args[0].str())
+                    await in_own_thread(self._end_first, partition, seconds=END_SECONDS)
+            except (KafkaException, TimeoutError) as error:
+                log.warning(
+                    "a transaction that nobody ends cannot be ended now", reason=str(error) or "no reply in time"
+                )
 
     def close(self) -> None:
         self._stable.close()
@@ -108,8 +114,8 @@ class HangingTransactions:
             for topic, partition in seen:
                 producer.produce(topic, None, partition=partition, headers=FENCE)
             # The group may not have been told either. Nobody reads what it commits for a topic that it does not read.
-            unread = [TopicPartition(topic, partition, 0) for topic, partition in list(seen)[:1]]
-            producer.send_offsets_to_transaction(unread, stranger.consumer_group_metadata(), CALL_SECONDS)
+            unread = TopicPartition(*next(iter(seen)), 0)
+            producer.send_offsets_to_transaction([unread], stranger.consumer_group_metadata(), CALL_SECONDS)
             end = producer.commit_transaction if committed else producer.abort_transaction
             end(CALL_SECONDS)
         finally:

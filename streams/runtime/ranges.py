@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from streams.runtime.consumer import CONSUMER_CONFIG, POLL_SECONDS
+from streams.runtime.consumer import LOST_PLACE, POLL_SECONDS, READER_CONFIG
+from streams.runtime.denial import DENIED
 from streams.runtime.offsets import Place
 from streams.settings import KafkaSettings
-
-CONFIG: Final = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")} | {
-    "enable.partition.eof": True
-}
 
 
 def records_between(
@@ -22,9 +18,12 @@ def records_between(
     """Blocks until it has come to `end`; where `committed`, also while a transaction below it is open.
 
     group   never joined; whoever reads needs the right to it
+
+    Raises KafkaException where it may not be read, or `start` is not there any more.
     """
     isolation = "read_committed" if committed else "read_uncommitted"
-    consumer = Consumer({**kafka.client(), **CONFIG, "isolation.level": isolation, "group.id": group})
+    own = {"enable.partition.eof": True, "isolation.level": isolation, "group.id": group}
+    consumer = Consumer({**kafka.client(), **READER_CONFIG, **own})
     try:
         consumer.assign([TopicPartition(*place, start)])
         position = start
@@ -39,5 +38,7 @@ def records_between(
                     yield message
             elif error.code() == KafkaError._PARTITION_EOF:
                 position = message.offset() or 0  # behind the last marker, or before a transaction still open
+            elif error.code() in (*LOST_PLACE, *DENIED):
+                raise KafkaException(error)
     finally:
         consumer.close()

@@ -19,7 +19,7 @@ from streams.core.failure import Failure
 from streams.core.lineage import Serial, format_path, parse_serial
 from streams.core.record import Envelope
 from streams.errors import RecordError
-from streams.runtime.consumer import CONSUMER_CONFIG, POLL_SECONDS, retrying
+from streams.runtime.consumer import POLL_SECONDS, READER_CONFIG, retrying
 from streams.runtime.contact import WATCHED
 from streams.runtime.offsets import OffsetLookup
 from streams.runtime.route import OnFatal, OnStranded, Placed, PromptRecord
@@ -191,8 +191,7 @@ class KafkaRouter:
 
     def _read(self) -> None:
         retrying(lambda: ensure_topics(self._kafka, [state_topic(self._settings)]))
-        config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
-        config.update({"auto.offset.reset": "earliest"})
+        config = READER_CONFIG | {"auto.offset.reset": "earliest"}
         try:
             past = self._lookup.end((WORKERS_STATE, 0))
         except KafkaException:

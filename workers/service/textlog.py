@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from streams.core.lane import Prompt
 from streams.core.record import Envelope, parse_envelope
 from streams.errors import BrokerError, RecordError
-from streams.runtime.consumer import BATCH_RECORDS, CONSUMER_CONFIG, POLL_SECONDS, headers_of
+from streams.runtime.consumer import BATCH_RECORDS, POLL_SECONDS, READER_CONFIG, headers_of
 from streams.runtime.offsets import OffsetLookup
 from streams.settings import KafkaSettings
 
@@ -49,8 +49,7 @@ class TextLog:
 
     def __init__(self, kafka: KafkaSettings, lookup: OffsetLookup) -> None:
         self._lookup: Final = lookup
-        config = {k: v for k, v in CONSUMER_CONFIG.items() if not k.startswith("group.")}
-        self._consumer: Final = Consumer({**kafka.client(), **config, "group.id": "descant-textlog"})
+        self._consumer: Final = Consumer({**kafka.client(), **READER_CONFIG, "group.id": "descant-textlog"})
         self._waiting: Final[dict[tuple[str, int], list[_Want]]] = {}
         self._serving: asyncio.Task[None] | None = None
         self._is_open = True
