@@ -69,7 +69,7 @@ class Alerts:
                 "enable.auto.offset.store": False,
                 "auto.commit.interval.ms": 500,
                 "auto.offset.reset": "earliest" if self._since == "beginning" else "latest",
-                "fetch.wait.max.ms": 20,
+                "fetch.wait.max.ms": 250,
                 **({"group.protocol": "consumer"} if self._resume else {}),
             }
         )

@@ -142,7 +142,7 @@ class Intake:
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
-                "fetch.wait.max.ms": 20,
+                "fetch.wait.max.ms": 250,
             }
         )
         producer = Producer(

@@ -33,6 +33,7 @@ class EmbeddedKafka:
     port          Port for clients on 127.0.0.1; None takes a free one, and the same again in a folder used before.
     listener      Another way in, with TLS or SASL; what `bootstrap` names stays plain.
     on_progress   Called with a line for people whenever a wait begins or moves on.
+    lasting       It runs for hours, or its speed is measured; otherwise it does without what only pays then.
     advertised_port   Where clients are sent, when something that stands between passes their traffic on to `port`.
 
     The broker ends with this process however that ends, SIGKILL included, and never by a Ctrl-C meant for us. `kill`,
@@ -49,6 +50,7 @@ class EmbeddedKafka:
         *,
         advertised_port: int | None = None,
         listener: Listener | None = None,
+        lasting: bool = False,
     ) -> None:
         self._temporary = (
             # Errors ignored: at the end of the interpreter the guard may be removing it too.
@@ -57,7 +59,7 @@ class EmbeddedKafka:
             else None
         )
         folder = Path(self._temporary.name) if self._temporary else Path(data_dir or "").absolute()
-        self._node = Node(folder, on_progress or (lambda _line: None), advertised_port, listener)
+        self._node = Node(folder, on_progress or (lambda _line: None), advertised_port, listener, lasting=lasting)
         self._asked_port = port or None
         self._ports: Ports | None = None
         self._process: subprocess.Popen[bytes] | None = None

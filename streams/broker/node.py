@@ -33,6 +33,10 @@ FREE_BYTES_MIN = 256 * 1024 * 1024
 # 512 MB is enough for tests and demos (370 MB resident); the serial collector needs no threads of its own.
 JVM_OPTIONS = ("-Xmx512m", "-XX:+UseSerialGC", "-Djava.awt.headless=true")
 
+# For a broker of minutes the optimising compiler costs more than it gives: without it, a first minute with 25 idle
+# consumers and 50 records a second took 0.30 of a core in place of 0.46. Later a request takes 0.29 ms in place of 0.22.
+SHORT_LIVED_OPTIONS = ("-XX:TieredStopAtLevel=1",)
+
 
 @dataclass(frozen=True)
 class Ports:
@@ -51,8 +55,11 @@ class Node:
         on_progress: Progress,
         advertised_port: int | None = None,
         listener: Listener | None = None,
+        *,
+        lasting: bool = True,
     ) -> None:
         self.folder = folder
+        self._options = JVM_OPTIONS if lasting else (*JVM_OPTIONS, *SHORT_LIVED_OPTIONS)
         self._advertised_port = advertised_port
         self.log_path = folder / "broker.log"
         self._output = folder / "broker.out"
@@ -99,7 +106,7 @@ class Node:
             ) from error
         self._archive = jars / f"classes-{hashlib.sha256(java.build.encode()).hexdigest()[:8]}.jsa"
         self._archives_classes = java.can_archive_classes
-        self._command = [java.path, *JVM_OPTIONS, *self._system_properties(), "-cp", f"{jars}/*"]
+        self._command = [java.path, *self._options, *self._system_properties(), "-cp", f"{jars}/*"]
         if not (data / "meta.properties").exists():
             self._format()
         return ports

@@ -30,7 +30,7 @@ def up(
 ) -> None:
     """Start a Kafka in the background; says where it is if it runs already."""
     if foreground:
-        _stay(EmbeddedKafka(data_dir, DEFAULT_PORT if port is None else port, progress), as_json)
+        _stay(EmbeddedKafka(data_dir, DEFAULT_PORT if port is None else port, progress, lasting=True), as_json)
         return
     _show(broker_up(port, data_dir, progress), as_json)
 
