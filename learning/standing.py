@@ -7,7 +7,7 @@ anew counts what the one before it would have.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -26,7 +26,8 @@ class Standing:
     def __init__(self, model: str, choosing: Choosing) -> None:
         # Only who chooses compares examples.
         self._gathered: Final = Gathered(model, replace(choosing, features=None))
-        self._places: deque[tuple[int, int]] = deque(maxlen=POINTS_MAX)
+        self._offsets: Final[defaultdict[int, deque[int]]] = defaultdict(lambda: deque(maxlen=POINTS_MAX))
+        """By partition, ascending: where the flags lie that no snapshot has seen."""
 
     @property
     def examples(self) -> Collection[Flagged]:
@@ -35,14 +36,16 @@ class Standing:
     def take(self, flag: Mapping[str, Any], place: tuple[int, int]) -> None:
         """A record of the flags topic, at this partition and offset."""
         if self._gathered.take(flag, 0.0):
-            self._places.append(place)
+            partition, offset = place
+            self._offsets[partition].append(offset)
 
     def since(self, read: Mapping[int, int]) -> int:
         """Flags that came to stand from these offsets on, by partition. Snapshots only go forward, so that those before
         are forgotten."""
-        after = ((partition, offset) for partition, offset in self._places if offset >= read.get(partition, 0))
-        self._places = deque(after, maxlen=POINTS_MAX)
-        return len(self._places)
+        for partition, offsets in self._offsets.items():
+            while offsets and offsets[0] < read.get(partition, 0):
+                offsets.popleft()
+        return sum(map(len, self._offsets.values()))
 
 
 class StandingFlags:
