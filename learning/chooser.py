@@ -53,7 +53,7 @@ class Chooser:
         self._view: Final = View(kafka)
         self._gathered: Final = {name: Gathered(name, how) for name, how in self._choosing.items()}
         self._flags: Final = FlagReader(kafka, max(c.history_seconds for c in self._choosing.values()))
-        self._member: Final = Member(kafka, group, CHOICES, on_gain=self._view.catch_up, on_loss=lambda: None)
+        self._member: Final = Member(kafka, group, CHOICES, self._view, on_loss=lambda: None)
         self._shown = 0.0
         self._stopping = False
 
@@ -82,7 +82,7 @@ class Chooser:
     def advance(self) -> None:
         """One look at each owned model: choose a round where one is due."""
         for recipe in self._recipes:
-            if self._member.owns(recipe.name):
+            if self._member.may_decide(recipe.name):
                 self._look(recipe)
 
     def _look(self, recipe: Recipe) -> None:

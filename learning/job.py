@@ -119,7 +119,7 @@ class RetrainingJob:
         self._watch: Final[Watch] = watch or (lambda model, phase, word: None)
         self._view: Final = View(kafka)
         self._flags: Final = StandingFlags(recipes, kafka)
-        self._member: Final = Member(kafka, group, JOBS, on_gain=self._view.catch_up, on_loss=self._forget)
+        self._member: Final = Member(kafka, group, JOBS, self._view, on_loss=self._forget)
         self._steps: dict[str, _Step] = {}
         self._patience: Final[dict[str, _Patience]] = {}
         # One thread: two trainings at once would only slow each other down. Polling goes on beside it, so that a long
@@ -165,7 +165,7 @@ class RetrainingJob:
     def advance(self) -> None:
         """One look at each owned model: take a finished phase in, or begin the next."""
         for recipe in self._recipes:
-            if not self._member.owns(recipe.name):
+            if not self._member.may_decide(recipe.name):
                 continue
             step = self._steps.get(recipe.name)
             if step is None:

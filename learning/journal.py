@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from learning.records import Record, also_under
 from streams.errors import BrokerError
 from streams.runtime.consumer import NOT_MEMBER
+from streams.runtime.offsets import Place
 from streams.settings import KafkaSettings
 
 RETRAINING: Final = "learning.retraining"
@@ -48,20 +49,32 @@ class Journal:
         )
         self._call(self._producer.init_transactions, CALL_SECONDS)
 
-    def write(self, records: Sequence[Record], place: TopicPartition, group: Any) -> None:
+    def write(self, records: Sequence[Record], place: TopicPartition, group: Any) -> dict[Place, int]:
         """All of it or nothing. `place`: what the group commits, `group`: the consumer's group metadata.
 
-        Raises FencedError, or BrokerError where Kafka cannot be reached; the step is then simply done again.
+        Returns where the last of it lies on each partition. It is not readable yet: a commit is answered before its
+        markers are written. Raises FencedError, or BrokerError where Kafka cannot be reached; the step is then simply
+        done again.
         """
+        written: dict[Place, int] = {}
+
+        def note(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                written[message.topic() or "", message.partition() or 0] = message.offset() or 0
+
         try:
             self._producer.begin_transaction()
             for record in records:
                 for key, value in [(record.key, record.encoded()), *also_under(record)]:
-                    self._producer.produce(record.topic, value, key)
+                    self._producer.produce(record.topic, value, key, on_delivery=note)
+            if self._producer.flush(CALL_SECONDS):
+                self._call(self._producer.abort_transaction, CALL_SECONDS)
+                raise BrokerError("the learning journal cannot be written: no broker takes it. It is tried again.")
             self._producer.send_offsets_to_transaction([place], group, CALL_SECONDS)
             self._producer.commit_transaction(CALL_SECONDS)
         except KafkaException as error:
             raise self._gone(error) from error
+        return written
 
     def _gone(self, error: KafkaException) -> Exception:
         reason = error.args[0]

@@ -3,7 +3,7 @@ journal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,7 +28,7 @@ from learning.records import (
 )
 from learning.watermarks import watermarks
 from streams.errors import BrokerError
-from streams.runtime.offsets import OffsetLookup
+from streams.runtime.offsets import OffsetLookup, Place
 from streams.settings import KafkaSettings
 
 TOPICS: Final = (LABEL_REQUESTS, LABELS, MODELS, JOBS, CHOICES)
@@ -120,7 +120,7 @@ class View:
                 "fetch.wait.max.ms": 50,
             }
         )
-        self._read_to: Final[dict[tuple[str, int], int]] = {}
+        self._read_to: Final[dict[Place, int]] = {}
         found = self._consumer.list_topics(timeout=CALL_SECONDS).topics
         self._places: Final = [TopicPartition(t, p, 0) for t in topics if t in found for p in found[t].partitions]
         self._consumer.assign(self._places)
@@ -134,6 +134,10 @@ class View:
         for (topic, partition), (low, high) in watermarks(self._lookup, places).items():
             self._wait_for(topic, partition, low, high)
         return self.learned
+
+    def has_read(self, places: Mapping[Place, int]) -> bool:
+        """The records at these places, and so all that were committed with them."""
+        return all(self._read_to.get(place, 0) > offset for place, offset in places.items())
 
     def _wait_for(self, topic: str, partition: int, low: int, high: int) -> None:
         waited = 0.0

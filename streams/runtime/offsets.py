@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported without saying so
 
 from streams.runtime.consumer import retrying
@@ -21,6 +21,8 @@ from streams.settings import KafkaSettings
 
 ASK_SECONDS: Final = 5.0
 """Of one try; the process cannot end before it is over."""
+
+NONE_SO_LATE: Final = -1
 
 Place: TypeAlias = tuple[str, int]
 """(topic, partition)"""
@@ -71,10 +73,11 @@ class OffsetLookup:
 
     def since(self, place: Place, at_ms: int) -> int | None:
         """The first record that was appended then or later; None when there is none."""
-        found = self._ask([place], OffsetSpec.for_timestamp(at_ms))[place]
+        found = self._ask([place], OffsetSpec.for_timestamp(at_ms), least=NONE_SO_LATE)[place]
         return found if found >= 0 else None
 
-    def _ask(self, places: list[Place], spec: OffsetSpec) -> dict[Place, int]:
+    def _ask(self, places: list[Place], spec: OffsetSpec, *, least: int = 0) -> dict[Place, int]:
+        """An offset below `least` is no answer: a client whose broker was away has been seen to give one."""
         if not places:
             return {}
 
@@ -84,7 +87,10 @@ class OffsetLookup:
                 isolation_level=self._isolation,
                 request_timeout=ASK_SECONDS,
             )
-            return {(at.topic, at.partition): future.result().offset for at, future in futures.items()}
+            found = {(at.topic, at.partition): future.result().offset for at, future in futures.items()}
+            if min(found.values()) < least:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no offset was given"))
+            return found
 
         return self.ask(ask)
 

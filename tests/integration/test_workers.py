@@ -136,7 +136,7 @@ async def test_prompts_wait_for_a_worker_and_are_served_when_one_comes(kafka: Ka
     pipeline = teller(kafka.unique("teller"), model)
     async with running(kafka, pipeline, model, workers=0) as client:
         handle = await client.submit(Topic(title="patience"))
-        nobody = await client.submit(Topic(title="too late"), timeout_seconds=0.5)
+        nobody = await client.submit(Topic(title="too late"), timeout_seconds=3)
         async with asyncio.timeout(ANSWER_SECONDS):
             with pytest.raises(AnswerError) as raised:
                 await nobody.answer()

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from confluent_kafka import Producer
 
 from assertions.core.flag import FlagState
-from learning.records import Label, LabelRequest, LabelSource
+from learning.records import LABEL_REQUESTS, Label, LabelRequest, LabelSource
+from learning.view import PARTITIONS
 from streams.testing import KafkaForTests
 from tests.integration.learning.choosing import BUDGET
 from tests.integration.learning.desk import WAIT_SECONDS_MAX, LearningDesk
@@ -101,6 +103,27 @@ def test_two_processes_choose_each_round_once(traffic: Traffic) -> None:
     traffic.until(lambda: len(traffic.requests()) == BUDGET, "a round")
     time.sleep(3)
     assert len(traffic.requests()) == BUDGET
+
+
+def test_a_round_that_cannot_be_read_whole_is_not_followed_by_another(traffic: Traffic) -> None:
+    """A commit is answered before its markers are written, on one partition sooner than on another. A transaction in
+    front of what was written has the same effect, for as long as one likes."""
+    other = Producer(
+        {**traffic.settings.client(), "transactional.id": f"other.{traffic.model}", "transaction.timeout.ms": 300_000}
+    )
+    other.init_transactions(30)
+    other.begin_transaction()
+    for partition in range(PARTITIONS):
+        other.produce(LABEL_REQUESTS, b"{}", "somebody else", partition=partition)
+    assert other.flush(30) == 0
+    traffic.flags(0, 60)
+    traffic.start()
+    traffic.until(lambda: traffic.model in traffic.learned().choices, "a round whose requests nobody can read")
+    time.sleep(3)
+    assert traffic.requests() == []
+    assert traffic.learned().choices[traffic.model].round == 1
+    other.abort_transaction(30)
+    traffic.until(lambda: len(traffic.requests()) == BUDGET, "its requests")
 
 
 def test_few_flags_are_chosen_from_when_no_more_come(traffic: Traffic) -> None:
