@@ -16,7 +16,7 @@ from assertions.core.flag import Flag
 from assertions.errors import AssertionSetupError
 from assertions.processor.topics import FLAGS
 from streams.errors import BrokerError
-from streams.runtime.consumer import retrying
+from streams.runtime.consumer import IDLE_FETCH_MS, retrying
 from streams.settings import KafkaSettings
 
 Since = datetime | Literal["beginning", "now"]
@@ -69,7 +69,7 @@ class Alerts:
                 "enable.auto.offset.store": False,
                 "auto.commit.interval.ms": 500,
                 "auto.offset.reset": "earliest" if self._since == "beginning" else "latest",
-                "fetch.wait.max.ms": 250,
+                "fetch.wait.max.ms": IDLE_FETCH_MS,
                 **({"group.protocol": "consumer"} if self._resume else {}),
             }
         )

@@ -8,11 +8,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaException, Producer
 
 from learning.errors import LabelError
+from learning.journal import produce
 from learning.labels import check
-from learning.records import JobRecord, Label, LabelRequest, LabelSource, ModelVersion, Phase, Record, also_under
+from learning.records import JobRecord, Label, LabelRequest, LabelSource, ModelVersion, Phase, Record
 from learning.versions import promoted, rolled_back, trial_ended, tried
 from learning.view import Learned, View, topics
 from streams.errors import BrokerError
@@ -41,12 +42,6 @@ def publish(kafka: KafkaSettings, records: Sequence[Record]) -> None:
 
     Raises BrokerError.
     """
-    written: dict[Place, int] = {}
-
-    def note(error: KafkaError | None, message: Message) -> None:
-        if error is None:
-            written[message.topic() or "", message.partition() or 0] = message.offset() or 0
-
     producer = Producer(
         {**kafka.client(), "transactional.id": f"descant.learning.desk.{uuid.uuid4().hex}",
          "partitioner": "murmur2_random", "linger.ms": 0}
@@ -54,10 +49,7 @@ def publish(kafka: KafkaSettings, records: Sequence[Record]) -> None:
     try:
         producer.init_transactions(FLUSH_SECONDS)
         producer.begin_transaction()
-        for record in records:
-            for key, value in [(record.key, record.encoded()), *also_under(record)]:
-                producer.produce(record.topic, value, key, on_delivery=note)
-        producer.flush(FLUSH_SECONDS)
+        written = produce(producer, records)
         producer.commit_transaction(FLUSH_SECONDS)
     except KafkaException as error:
         raise BrokerError(

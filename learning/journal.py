@@ -34,6 +34,21 @@ class FencedError(Exception):
     """Somebody else owns the model's partition now. Nothing of this step was written."""
 
 
+def produce(producer: Producer, records: Sequence[Record]) -> dict[Place, int]:
+    """Within the transaction that is open. Where the last of them lies on each partition, once it is committed."""
+    written: dict[Place, int] = {}
+
+    def note(error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            written[message.topic() or "", message.partition() or 0] = message.offset() or 0
+
+    for record in records:
+        for key, value in [(record.key, record.encoded()), *also_under(record)]:
+            producer.produce(record.topic, value, key, on_delivery=note)
+    producer.flush(CALL_SECONDS)  # tells `note`; what is not delivered, the commit waits for or refuses
+    return written
+
+
 class Journal:
     """Of one partition. Blocking; one thread."""
 
@@ -56,20 +71,9 @@ class Journal:
         markers are written. Raises FencedError, or BrokerError where Kafka cannot be reached; the step is then simply
         done again.
         """
-        written: dict[Place, int] = {}
-
-        def note(error: KafkaError | None, message: Message) -> None:
-            if error is None:
-                written[message.topic() or "", message.partition() or 0] = message.offset() or 0
-
         try:
             self._producer.begin_transaction()
-            for record in records:
-                for key, value in [(record.key, record.encoded()), *also_under(record)]:
-                    self._producer.produce(record.topic, value, key, on_delivery=note)
-            if self._producer.flush(CALL_SECONDS):
-                self._call(self._producer.abort_transaction, CALL_SECONDS)
-                raise BrokerError("the learning journal cannot be written: no broker takes it. It is tried again.")
+            written = produce(self._producer, records)
             self._producer.send_offsets_to_transaction([place], group, CALL_SECONDS)
             self._producer.commit_transaction(CALL_SECONDS)
         except KafkaException as error:

@@ -58,8 +58,7 @@ class Member:
     def may_decide(self, model: str) -> bool:
         """It is this member's, and the view has read all that this member wrote: what was decided already is not
         decided again."""
-        partition = _partition(model)
-        return partition in self._journals and self._view.has_read(self._written.get(partition, {}))
+        return self.owns(model) and self._view.has_read(self._written.get(_partition(model), {}))
 
     def write(self, model: str, records: Sequence[Record]) -> bool:
         """All of them in one transaction, or none. False: another process owns the model now, and this one joins anew.

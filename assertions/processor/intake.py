@@ -32,7 +32,7 @@ from streams.core.lineage import Serial
 from streams.core.plan import Plan
 from streams.core.record import Envelope, parse_envelope
 from streams.errors import BrokerError, RecordError
-from streams.runtime.consumer import headers_of
+from streams.runtime.consumer import IDLE_FETCH_MS, headers_of
 from streams.runtime.contact import WATCHED
 from streams.settings import KafkaSettings
 
@@ -142,7 +142,7 @@ class Intake:
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
-                "fetch.wait.max.ms": 250,
+                "fetch.wait.max.ms": IDLE_FETCH_MS,
             }
         )
         producer = Producer(

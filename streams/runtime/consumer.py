@@ -47,6 +47,10 @@ COMMITTED_SECONDS_MAX: Final = 5.0
 
 RETRY_SECONDS: Final = 0.2
 
+IDLE_FETCH_MS: Final = 250
+"""A broker answers a fetch as soon as there is a record; this bounds only how long an idle one stays there. At 50 ms
+twenty idle consumers cost a broker 400 requests a second."""
+
 CONSUMER_CONFIG: Final = {
     "group.protocol": "consumer",  # KIP-848: incremental, no stop of the world
     "group.remote.assignor": "range",  # partition i of all topics on one member; `uniform` does not keep them together
@@ -54,9 +58,7 @@ CONSUMER_CONFIG: Final = {
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",  # offsets are given at assignment; a reset would skip what is not answered yet
     "isolation.level": "read_committed",  # also makes `committed` wait for a transaction that is on its way
-    # A broker answers a fetch as soon as there is a record; this bounds only how long an idle one stays there. At 50 ms
-    # twenty idle consumers cost a broker 400 requests a second.
-    "fetch.wait.max.ms": 250,
+    "fetch.wait.max.ms": IDLE_FETCH_MS,
     "fetch.message.max.bytes": 2_000_000,
     "queued.max.messages.kbytes": 32_768,  # 64 MiB per consumer by default, for each of many processes
 }

@@ -77,7 +77,8 @@ class OffsetLookup:
         return found if found >= 0 else None
 
     def _ask(self, places: list[Place], spec: OffsetSpec, *, least: int = 0) -> dict[Place, int]:
-        """An offset below `least` is no answer: a client whose broker was away has been seen to give one."""
+        """An offset below `least` is no answer. A reader that started while its broker was cut off was given a negative
+        one, by all that is known from here (a chaos round; it did not come again)."""
         if not places:
             return {}
 
